@@ -1,0 +1,1 @@
+"""Talking to a multimodal chat model: one asynchronous client, prompts as versioned data, what it cost."""
