@@ -1,0 +1,50 @@
+"""The dual encoder: open_clip's two CLIP towers behind two methods, any text length, unit-norm output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from open_clip.model import CLIP
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class DualEncoder(nn.Module):
+    """CLIP's towers. The inner product of the two sides' vectors is the similarity (design, 4.1).
+
+    `config` is the open_clip model configuration that the towers were built from; `clip` is the open_clip
+    model itself, whose state dict has open_clip's own names, so weights go in and out of open_clip freely.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.config: dict[str, Any] = dict(config)
+        self.clip = CLIP(**self.config)
+        self.context: int = self.clip.context_length
+        self.dim: int = self.config["embed_dim"]
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels, float32 (B, 3, 384, 128), to unit-norm vectors, float32 (B, D)."""
+        return _unit(self.clip.visual(pixels))
+
+    def encode_text(self, ids: Tensor) -> Tensor:
+        """Token ids, int64 (B, L) with 2 <= L <= context, to unit-norm vectors, float32 (B, D).
+
+        The tower is causal and read at the end token, the largest id of a row, so what stands behind it
+        changes nothing: a batch may be cut to its longest text. open_clip itself accepts L = context only.
+        """
+        length = ids.shape[1]
+        if not torch.compiler.is_compiling() and not 2 <= length <= self.context:
+            raise ValueError(f"texts of {length} tokens; this encoder takes 2 to {self.context}")
+        clip = self.clip
+        x = clip.token_embedding(ids) + clip.positional_embedding[:length]
+        x = clip.transformer(x, attn_mask=clip.attn_mask[:length, :length])
+        x = clip.ln_final(x)
+        x = x[torch.arange(x.shape[0], device=x.device), ids.argmax(dim=1)]
+        return _unit(x @ clip.text_projection)
+
+
+def _unit(x: Tensor) -> Tensor:
+    return functional.normalize(x.float(), dim=-1)
