@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ctgi.errors import CtgiError
+from ctgi.training.config import TrainConfig
+
+
+def test_the_defaults_are_the_published_run() -> None:
+    config = TrainConfig()
+    assert (config.epochs, config.batch_size, config.base_lr, config.weight_decay) == (60, 64, 1e-5, 4e-5)
+    assert (config.adam_eps, config.sdm_scale, config.seed) == (1e-3, 50.0, 1)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"epochs": 0},
+        {"epochs": 2.5},
+        {"epochs": True},
+        {"batch_size": "64"},
+        {"base_lr": 0},
+        {"base_lr": float("nan")},
+        {"adam_eps": -1e-8},
+        {"seed": -1},
+        {"warmup_epochs": 60},
+        {"warmup_epochs": -1},
+        {"lr_step": "batch"},
+        {"precision": "int8"},
+        {"augment": "yes"},
+        {"select": ""},
+        {"weight_decay": -1e-9},
+    ],
+)
+def test_a_bad_value_is_named(values: dict[str, Any]) -> None:
+    (name,) = values
+    with pytest.raises(CtgiError, match=f"^training option {name}="):
+        TrainConfig.from_mapping(values)
+
+
+def test_an_unknown_option_is_named() -> None:
+    with pytest.raises(CtgiError, match="'learning_rate' is unknown; known: .*base_lr"):
+        TrainConfig.from_mapping({"learning_rate": 1e-5})
+
+
+def test_a_mapping_makes_a_config() -> None:
+    assert TrainConfig.from_mapping({"epochs": 4, "warmup_epochs": None}) == TrainConfig(epochs=4)

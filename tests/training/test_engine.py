@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ctgi.datasets.annotations import Sample
+from ctgi.encoders.dual import DualEncoder
+from ctgi.encoders.loading import load_checkpoint
+from ctgi.errors import CtgiError
+from ctgi.training import engine
+from ctgi.training.config import TrainConfig
+from ctgi.training.engine import TrainResult, train
+from ctgi.training.loader import Batch, load_pairs
+from ctgi.training.objective import SDM
+from ctgi.training.validation import embed, protocol_metrics
+
+Sets = tuple[tuple[Sample, ...], tuple[Sample, ...]]
+Make = Callable[[], DualEncoder]
+SHORT = TrainConfig(epochs=3, batch_size=8, base_lr=3e-3, adam_eps=1e-8, checkpoint_steps=2, device="cpu")
+
+
+def run(sets: Sets, encoder: DualEncoder, out: Path, config: TrainConfig = SHORT, **more: Any) -> TrainResult:
+    return train(config, *sets, encoder, out, progress=False, **more)
+
+
+def tensors(out: Path) -> dict[str, Tensor]:
+    return load_file(out / "last.safetensors") | {
+        f"best.{k}": v for k, v in load_file(out / "best" / "model.safetensors").items()
+    }
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def timeless(result: TrainResult) -> list[dict[str, Any]]:
+    return [{name: value for name, value in record.items() if name != "seconds"} for record in result.history]
+
+
+def test_it_learns_and_keeps_the_best_epoch(samples: Sets, make_encoder: Make, tmp_path: Path) -> None:
+    config = TrainConfig(
+        **{**SHORT.__dict__, "epochs": 25, "batch_size": 6, "lr_step": "step", "augment": False}
+    )
+    clear = tuple(Sample(sample.picture, sample.identity, sample.captions[:1]) for sample in samples[0])
+    result = run((clear, samples[1]), make_encoder(), tmp_path / "run", config)
+    losses = [record["losses"]["sdm"] for record in result.history]
+    assert losses[-1] < 0.3 * losses[0]
+    # Pairings of colours it has never seen; chance is a quarter.
+    assert result.metrics["R@1"] >= 50
+    values = [(record["metrics"]["R@1"], record["metrics"]["mAP"]) for record in result.history]
+    assert result.best_epoch == 1 + values.index(max(values))
+    best = load_checkpoint(result.best)
+    pairs = load_pairs(samples[1], 77, 1.0, tmp_path / "spill")
+    texts, pictures = embed(best, pairs, torch.device("cpu"))
+    assert protocol_metrics(texts, pictures, pairs.identity.numpy(), pairs.owner.numpy()) == result.metrics
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert tuple(lines) == result.history
+    with safe_open(result.best / "model.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["metrics"]) == result.metrics
+
+
+def test_the_seed_decides_everything(samples: Sets, make_encoder: Make, tmp_path: Path) -> None:
+    run(samples, make_encoder(), tmp_path / "a")
+    torch.rand(3)  # the caller's own use of the generators does not matter
+    np.random.rand(3)
+    run(samples, make_encoder(), tmp_path / "b")
+    assert same(tensors(tmp_path / "a"), tensors(tmp_path / "b"))
+    other = TrainConfig(**{**SHORT.__dict__, "seed": 2})
+    run(samples, make_encoder(), tmp_path / "c", other)
+    assert not same(tensors(tmp_path / "a"), tensors(tmp_path / "c"))
+
+
+class Died(BaseException):
+    """Stands for the death of the process at a chosen place; nothing in the engine catches it."""
+
+
+def dying(function: Callable[..., Any], call: int, after: bool) -> Callable[..., Any]:
+    calls = 0
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == call and not after:
+            raise Died
+        result = function(*args, **kwargs)
+        if calls == call:
+            raise Died
+        return result
+
+    return wrapped
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize(
+    ("place", "call"),
+    [
+        ("save_state", 1),
+        ("save_state", 3),
+        ("save_state", 6),
+        ("save_checkpoint", 1),
+        ("write_text", 3),
+        ("validate", 2),
+    ],
+)
+def test_cut_off_anywhere_it_goes_on_to_the_same_bits(
+    samples: Sets,
+    make_encoder: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    call: int,
+    after: bool,
+) -> None:
+    whole = run(samples, make_encoder(), tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, place, dying(getattr(engine, place), call, after))
+        with pytest.raises(Died):
+            run(samples, make_encoder(), tmp_path / "cut")
+    again = run(samples, make_encoder(), tmp_path / "cut")
+    assert same(tensors(tmp_path / "whole"), tensors(tmp_path / "cut"))
+    assert timeless(again) == timeless(whole)
+    assert (again.best_epoch, again.metrics) == (whole.best_epoch, whole.metrics)
+
+
+def test_steps_before_the_last_checkpoint_are_not_taken_again(
+    samples: Sets, make_encoder: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = 4  # 32 pairs in batches of 8
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "save_state", dying(engine.save_state, 3, True))  # in epoch 2, after step 2
+        with pytest.raises(Died):
+            run(samples, make_encoder(), tmp_path / "run")
+    seen: list[int] = []
+
+    class Counting(SDM):
+        def forward(self, encoder: DualEncoder, batch: Batch) -> dict[str, Tensor]:
+            seen.append(len(batch.pair))
+            return super().forward(encoder, batch)
+
+    run(samples, make_encoder(), tmp_path / "run", objective=Counting(50.0))
+    assert len(seen) == 3 * steps - (steps + 2)
+
+
+def test_a_finished_run_returns_at_once(samples: Sets, make_encoder: Make, tmp_path: Path) -> None:
+    first = run(samples, make_encoder(), tmp_path / "run")
+
+    def untouchable(*_: Any) -> dict[str, float]:
+        raise AssertionError("nothing is left to validate")
+
+    assert run(samples, make_encoder(), tmp_path / "run", metrics=untouchable) == first
+
+
+def test_a_folder_of_another_run_is_refused(samples: Sets, make_encoder: Make, tmp_path: Path) -> None:
+    run(samples, make_encoder(), tmp_path / "run")
+    changed = TrainConfig(**{**SHORT.__dict__, "base_lr": 1e-3, "seed": 9})
+    with pytest.raises(CtgiError, match="holds a run with other base_lr, seed;"):
+        run(samples, make_encoder(), tmp_path / "run", changed)
+    with pytest.raises(CtgiError, match="other training set;"):
+        run((samples[0][:-1], samples[1]), make_encoder(), tmp_path / "run")
+    with pytest.raises(CtgiError, match="other validation set;"):
+        run((samples[0], samples[1][:-1]), make_encoder(), tmp_path / "run")
+    different = make_encoder()
+    with torch.no_grad():
+        different.clip.ln_final.bias.add_(1)
+    with pytest.raises(CtgiError, match="other initial weights;"):
+        run(samples, different, tmp_path / "run")
+    quicker = TrainConfig(**{**SHORT.__dict__, "checkpoint_steps": 0, "cache_gb": 0.0})
+    assert run(samples, make_encoder(), tmp_path / "run", quicker).best_epoch  # how, not what
+
+
+def test_a_run_that_failed_before_its_first_checkpoint_binds_nobody(
+    samples: Sets, make_encoder: Make, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_text("not a picture")
+    with pytest.raises(CtgiError, match="bad.png: not a picture"):
+        run(((*samples[0], Sample(bad, 0, ("x",))), samples[1]), make_encoder(), tmp_path / "run")
+    assert run(samples, make_encoder(), tmp_path / "run").best_epoch
+    (tmp_path / "run" / "run.json").unlink()
+    with pytest.raises(CtgiError, match="a checkpoint without run.json"):
+        run(samples, make_encoder(), tmp_path / "run")
+
+
+def test_a_damaged_checkpoint_is_one_line(samples: Sets, make_encoder: Make, tmp_path: Path) -> None:
+    run(samples, make_encoder(), tmp_path / "run")
+    (tmp_path / "run" / "last.safetensors").write_bytes(b"torn")
+    with pytest.raises(CtgiError, match="last.safetensors: damaged checkpoint"):
+        run(samples, make_encoder(), tmp_path / "run")
+
+
+def test_further_losses_and_layers_train_along(samples: Sets, make_encoder: Make, tmp_path: Path) -> None:
+    class WithClassifier(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.sdm, self.classifier = SDM(50.0), nn.Linear(16, 32)
+
+        def forward(self, encoder: DualEncoder, batch: Batch) -> dict[str, Tensor]:
+            logits = self.classifier(encoder.encode_image(batch.pixels))
+            return self.sdm(encoder, batch) | {"id": nn.functional.cross_entropy(logits, batch.identity)}
+
+    result = run(samples, make_encoder(), tmp_path / "run", objective=WithClassifier())
+    assert set(result.history[0]["losses"]) == {"sdm", "id"}
+    saved = load_file(tmp_path / "run" / "last.safetensors")
+    assert not torch.equal(saved["model.objective.classifier.weight"], WithClassifier().classifier.weight)
+    assert "adam.exp_avg.objective.classifier.weight" in saved
+    assert "classifier.weight" not in load_file(result.best / "model.safetensors")
+
+
+def test_faults_come_before_the_work(samples: Sets, make_encoder: Make, tmp_path: Path) -> None:
+    train_set, val = samples
+    with pytest.raises(CtgiError, match="caption set is empty"):
+        run(((), val), make_encoder(), tmp_path / "a")
+    with pytest.raises(CtgiError, match="validation set is empty"):
+        run((train_set, ()), make_encoder(), tmp_path / "a")
+    with pytest.raises(CtgiError, match="one identity only"):
+        run((train_set[:2], val), make_encoder(), tmp_path / "a")
+    with pytest.raises(CtgiError, match="in the caption set and in the validation set"):
+        run((train_set + val[:1], val), make_encoder(), tmp_path / "a")
+    with pytest.raises(CtgiError, match="device 'tpu9' cannot be used"):
+        run(samples, make_encoder(), tmp_path / "a", TrainConfig(device="tpu9"))
+    with pytest.raises(CtgiError, match="fp16 needs a GPU"):
+        run(samples, make_encoder(), tmp_path / "a", TrainConfig(device="cpu", precision="fp16"))
+    assert not (tmp_path / "a").exists()
+    with pytest.raises(CtgiError, match="select='R@3' is not a metric; choose one of R@1"):
+        run(samples, make_encoder(), tmp_path / "b", TrainConfig(epochs=1, select="R@3", device="cpu"))
+
+
+def test_a_diverged_loss_stops_the_run(samples: Sets, make_encoder: Make, tmp_path: Path) -> None:
+    class Broken(nn.Module):
+        def forward(self, encoder: DualEncoder, batch: Batch) -> dict[str, Tensor]:
+            return {"sdm": encoder.encode_text(batch.ids).sum() * float("nan")}
+
+    with pytest.raises(CtgiError, match="loss became .*nan.* in epoch 1; lower base_lr"):
+        run(samples, make_encoder(), tmp_path / "run", objective=Broken())
+
+
+def test_half_precision_towers_train(samples: Sets, make_encoder: Make, tmp_path: Path) -> None:
+    full = run(samples, make_encoder(), tmp_path / "full")
+    half = run(
+        samples, make_encoder(), tmp_path / "half", TrainConfig(**{**SHORT.__dict__, "precision": "bf16"})
+    )
+    assert half.history[0]["losses"]["sdm"] == pytest.approx(full.history[0]["losses"]["sdm"], rel=0.1)
+    assert load_file(half.best / "model.safetensors")["text_projection"].dtype == torch.float32

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from ctgi.training.config import TrainConfig
+from ctgi.training.optimiser import make_optimiser, rate_and_decay
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "decay"),
+    # A dump of the groups of IRRA's published optimiser, base 1e-5.
+    [
+        ("encoder.clip.visual.conv1.weight", 1e-5, 4e-5),
+        ("encoder.clip.ln_final.weight", 1e-5, 4e-5),
+        ("encoder.clip.ln_final.bias", 2e-5, 0),
+        ("encoder.clip.visual.transformer.resblocks.0.attn.in_proj_bias", 2e-5, 0),
+        ("objective.cross_attn.in_proj_weight", 5e-5, 4e-5),
+        ("objective.cross_attn.in_proj_bias", 2e-5, 0),
+        ("objective.ln_pre_t.weight", 1e-5, 4e-5),
+        ("objective.classifier.weight", 5e-5, 4e-5),
+        ("objective.classifier.bias", 5e-5, 0),
+        ("objective.mlm_head.dense.bias", 5e-5, 0),
+    ],
+)
+def test_published_groups(name: str, rate: float, decay: float) -> None:
+    got = rate_and_decay(name, TrainConfig())
+    assert got == pytest.approx((rate, decay))
+
+
+def test_grouped_steps_equal_one_group_per_parameter() -> None:
+    config = TrainConfig(base_lr=0.01)
+
+    def model() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.ModuleDict(
+            {"classifier": nn.Linear(4, 3), "cross": nn.Linear(3, 3), "other": nn.Linear(3, 2)}
+        )
+
+    ours, plain = model(), model()
+    optimiser = make_optimiser(ours.named_parameters(), config)
+    reference = torch.optim.Adam(
+        [
+            {"params": [p], "lr": rate_and_decay(n, config)[0], "weight_decay": rate_and_decay(n, config)[1]}
+            for n, p in plain.named_parameters()
+        ],
+        eps=1e-3,
+        foreach=False,
+    )
+    for seed in range(3):
+        for each, steps in ((ours, optimiser), (plain, reference)):
+            torch.manual_seed(seed)
+            steps.zero_grad()
+            each["other"](each["cross"](each["classifier"](torch.randn(5, 4)))).square().sum().backward()
+            steps.step()
+    for a, b in zip(ours.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
+
+
+def test_frozen_parameters_are_left_out() -> None:
+    model = nn.Linear(2, 2)
+    model.bias.requires_grad_(False)
+    groups = make_optimiser(model.named_parameters(), TrainConfig()).param_groups
+    assert [p.shape for group in groups for p in group["params"]] == [model.weight.shape]
