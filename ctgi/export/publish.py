@@ -1,0 +1,77 @@
+"""From a trained encoder to a release folder that is whole or absent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ctgi.errors import CtgiError
+from ctgi.export.convert_tokenizer import write_tokenizer
+from ctgi.export.onnx_files import frozen, write_onnx
+from ctgi.export.parity import check_parity
+from ctgi.export.preprocess import Preprocess
+from ctgi.export.release import FILES, PREPROCESS, TOKENIZER, Release, fingerprint
+from ctgi.storage.atomic import atomic_directory, write_json
+
+
+def export_release(
+    encoder: Any,
+    out: Path | str,
+    *,
+    name: str,
+    version: str = "1",
+    preprocess: Mapping[str, Any],
+    metrics: Mapping[str, Any] | None = None,
+    mti: Mapping[str, Any] | None = None,
+    lineage: Mapping[str, Any] | None = None,
+    tolerance: float = 1e-4,
+    replace: bool = False,
+    report: Callable[[str], None] = print,
+) -> Release:
+    """Export `encoder`, check the files against it, and publish them at `out` by one rename.
+
+    Args:
+        encoder: a `DualEncoder`: `encode_text` (ids int64 (B, L) -> float32 (B, D)), `encode_image` (float32
+            (B, 3, H, W) -> float32 (B, D)), both of unit norm, and `context`.
+        preprocess: the content of `preprocess.json` (height, width, resample, mean, std).
+        metrics, mti, lineage: recorded in `release.json` as they are; JSON values.
+        tolerance: largest difference allowed between a file and the model.
+        replace: whether a release already at `out` may be replaced.
+        report: takes the lines to show.
+
+    Raises:
+        CtgiError: `out` exists and `replace` is false, the export fails, or it differs from the model.
+    """
+    read = Preprocess.read(preprocess)
+    size = read.height, read.width
+    model = frozen(encoder)
+    if Path(out).exists() and not replace:  # before minutes of work rather than after
+        raise CtgiError(f"{out}: exists already; choose another path or ask for it to be replaced")
+    with atomic_directory(out, replace=replace) as folder:
+        write_onnx(model, folder, size=size)
+        parity = check_parity(model, folder, size=size, tolerance=tolerance, report=report)
+        write_tokenizer(folder / TOKENIZER)
+        write_json(folder / PREPROCESS, dict(preprocess))
+        release = Release(
+            name=name,
+            version=version,
+            fingerprint=fingerprint(folder),
+            embedding_dim=_dim(model, size),
+            context=int(encoder.context),
+            metrics={**(metrics or {}), "parity": {"text": parity.text_error, "picture": parity.image_error}},
+            mti=dict(mti or {}),
+            lineage=dict(lineage or {}),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            sizes={file: (folder / file).stat().st_size for file in FILES},
+        )
+        release.save(folder)
+    return release
+
+
+def _dim(model: Any, size: tuple[int, int]) -> int:
+    import torch
+
+    with torch.no_grad():
+        return int(model.encode_image(torch.zeros(1, 3, *size)).shape[1])
