@@ -1,0 +1,90 @@
+"""Step 1 of MTI: the anchor, the first of the top K that the language model says fits the query.
+
+The paper judges one candidate after another. Here waves of candidates are judged together and the replies are
+read in rank order, so the first "yes" is the same one (docs/adr/0002).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ctgi.errors import CtgiError
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Does the picture fit, and the model's own probability of "yes" where the server tells."""
+
+    fits: bool
+    probability: float | None = None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A candidate that was judged. `rank` counts from 1; `fits` is None where the call failed."""
+
+    id: str
+    rank: int
+    score: float
+    fits: bool | None
+    probability: float | None = None
+
+
+Judge = Callable[[str], Awaitable[Verdict]]
+
+
+async def find_anchor(
+    candidates: Sequence[tuple[str, float]],
+    judge: Judge,
+    judged: list[Judged],
+    *,
+    wave: int,
+    first_alone: bool = False,
+) -> Judged | None:
+    """The first candidate in rank order that `judge` says yes to, or None.
+
+    `candidates` are (id, score), best first. Everything judged up to the answer is appended to `judged`, so
+    it is there even where the search is cut short. With `first_alone` the top candidate has the first wave
+    for itself, for the case that a "yes" to it ends the search.
+
+    A judgement that fails with CtgiError is passed over. Raises the last such error when as many in a row
+    failed as a wave holds, or all of them: then it is the model that is gone, not a picture that is bad.
+    """
+    failed_in_a_row = 0
+    last_error: CtgiError | None = None
+    for start, stop in waves(len(candidates), wave, first_alone):
+        calls = [asyncio.ensure_future(judge(picture)) for picture, _ in candidates[start:stop]]
+        try:
+            for rank, ((picture, score), call) in enumerate(
+                zip(candidates[start:stop], calls, strict=True), start + 1
+            ):
+                try:
+                    verdict = await call
+                except CtgiError as error:
+                    failed_in_a_row, last_error = failed_in_a_row + 1, error
+                    judged.append(Judged(picture, rank, score, fits=None))
+                    continue
+                failed_in_a_row = 0
+                judged.append(Judged(picture, rank, score, verdict.fits, verdict.probability))
+                if verdict.fits:
+                    return judged[-1]
+        finally:  # what is still under way behind the anchor is not needed
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+        if last_error is not None and failed_in_a_row >= min(wave, len(candidates)):
+            raise last_error
+    return None
+
+
+def waves(count: int, size: int, first_alone: bool) -> Iterator[tuple[int, int]]:
+    """Start and stop of each wave over `count` candidates."""
+    start = 0
+    if first_alone and count:
+        yield 0, 1
+        start = 1
+    while start < count:
+        yield start, min(start + size, count)
+        start += size
