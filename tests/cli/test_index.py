@@ -1,0 +1,145 @@
+"""`ctgi index`: incremental, safe to kill, kind to bad files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ctgi.cli import index
+from ctgi.cli.index import index_folder
+from ctgi.cli.main import main
+from ctgi.datasets.pictures import find_pictures, picture_id
+from ctgi.gallery.index import Gallery
+
+
+def run(photos: Path, release: Path, gallery: Path, *more: str) -> dict[str, object]:
+    figures = gallery.parent / "index.json"
+    assert (
+        main(
+            [
+                "index",
+                str(photos),
+                "--release",
+                str(release),
+                "--out",
+                str(gallery),
+                "--json",
+                str(figures),
+                *more,
+            ]
+        )
+        == 0
+    )
+    written: dict[str, object] = json.loads(figures.read_text(encoding="utf-8"))
+    return written
+
+
+def test_a_second_run_embeds_only_what_is_new(photos: Path, release: Path, tmp_path: Path) -> None:
+    gallery = tmp_path / "gallery"
+    assert run(photos, release, gallery)["embedded"] == 8
+    again = run(photos, release, gallery)
+    assert (again["embedded"], again["known"]) == (0, 8)
+    Image.new("RGB", (20, 60), (1, 2, 3)).save(photos / "new.png")
+    later = run(photos, release, gallery)
+    assert (later["embedded"], later["known"]) == (1, 8)
+    opened = Gallery.open(gallery, None)
+    key = picture_id((photos / "new.png").read_bytes())
+    assert opened.payloads([key]) == [{"path": "new.png", "root": str(photos.resolve())}]
+
+
+def test_bad_files_are_skipped_with_a_line_each(
+    photos: Path, release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "notes.txt").write_text("no picture", encoding="utf-8")
+    (photos / "cut.png").write_bytes((photos / "red0.png").read_bytes()[:60])
+    (photos / "empty.jpg").touch()
+    report = run(photos, release, tmp_path / "gallery")
+    assert report["embedded"] == 8 and len(report["skipped"]) == 3  # type: ignore[arg-type]
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("skipped: ")]
+    assert len(lines) == 3
+    for name in ("notes.txt", "cut.png", "empty.jpg"):
+        assert sum(name in line for line in lines) == 1
+
+
+def test_the_same_picture_under_two_names_is_one(photos: Path, release: Path, tmp_path: Path) -> None:
+    shutil.copy(photos / "red0.png", photos / "zcopy.png")
+    report = run(photos, release, tmp_path / "gallery")
+    assert (report["embedded"], report["duplicates"]) == (8, 1)
+
+
+def test_a_renamed_picture_keeps_its_vector_and_gets_its_path(
+    photos: Path, release: Path, tmp_path: Path
+) -> None:
+    gallery = tmp_path / "gallery"
+    run(photos, release, gallery)
+    key = picture_id((photos / "red0.png").read_bytes())
+    before = Gallery.open(gallery, None).vectors([key])
+    (photos / "red0.png").rename(photos / "deep" / "renamed.png")
+    report = run(photos, release, gallery)
+    assert (report["embedded"], report["moved"]) == (0, 1)
+    opened = Gallery.open(gallery, None)
+    assert opened.payloads([key])[0]["path"] == "deep/renamed.png"
+    assert np.array_equal(opened.vectors([key]), before)
+
+
+def test_prune_forgets_what_is_gone_and_only_that(photos: Path, release: Path, tmp_path: Path) -> None:
+    gallery, other = tmp_path / "gallery", tmp_path / "other"
+    other.mkdir()
+    Image.new("RGB", (20, 60), (9, 9, 9)).save(other / "x.png")
+    run(photos, release, gallery)
+    run(other, release, gallery)
+    (photos / "red0.png").unlink()
+    assert run(photos, release, gallery)["pruned"] == 0
+    assert run(photos, release, gallery, "--prune")["pruned"] == 1
+    assert len(Gallery.open(gallery, None)) == 8  # seven here, one of the other folder
+
+
+def test_killed_in_between_it_goes_on(
+    photos: Path, tmp_path: Path, release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ctgi.export.runtime import OnnxEncoders
+
+    monkeypatch.setattr(index, "BATCH", 2)
+    monkeypatch.setattr(index, "WRITE_EVERY", 2)
+    encoders = OnnxEncoders(release)
+    files = find_pictures(photos)
+
+    class Dying:
+        seen = 0
+
+        def encode_pictures(self, pictures: Sequence[Image.Image]) -> np.ndarray:
+            if self.seen >= 4:
+                raise KeyboardInterrupt
+            self.seen += len(pictures)
+            return encoders.encode_pictures(pictures)
+
+    gallery = Gallery.create(tmp_path / "killed", encoders.fingerprint, encoders.dim)
+    with pytest.raises(KeyboardInterrupt):
+        index_folder(gallery, Dying(), photos, files)
+    again = Gallery.open(tmp_path / "killed", encoders.fingerprint)
+    assert len(again) == 4  # what was embedded is kept
+    report = index_folder(again, encoders, photos, files)
+    assert (report.embedded, report.known) == (4, 4)
+    whole = Gallery.create(tmp_path / "whole", encoders.fingerprint, encoders.dim)
+    index_folder(whole, encoders, photos, files)
+    assert again.ids == whole.ids and np.array_equal(again.vectors(again.ids), whole.vectors(whole.ids))
+
+
+def test_a_gallery_of_another_release_is_refused(
+    photos: Path,
+    release: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    gallery = tmp_path / "gallery"
+    run(photos, release, gallery)
+    monkeypatch.setattr("ctgi.export.runtime.OnnxEncoders.fingerprint", "e" * 64)
+    assert main(["index", str(photos), "--release", str(release), "--out", str(gallery)]) == 2
+    assert "built with release ffff" in capsys.readouterr().err
