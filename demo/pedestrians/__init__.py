@@ -1,0 +1,1 @@
+"""Rendered pedestrians: people made from attributes, seen by several cameras."""
