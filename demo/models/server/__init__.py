@@ -1,2 +1,2 @@
 """A thin server for the small Qwen2-VL that speaks the OpenAI chat protocol
-(docs/adr/0004-thin-chat-server.md)."""
+(docs/adr/0006-own-server-for-the-small-model.md)."""

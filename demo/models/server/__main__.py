@@ -81,6 +81,9 @@ def _serve(arguments: argparse.Namespace) -> None:
     if arguments.timeout <= 0 or not 0 <= arguments.port <= 65535:
         raise ValueError("--timeout must be above 0 and --port from 0 to 65535")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    # Threads that wait for each other sleep instead of spinning: on busy cores spinning holds up the very
+    # thread that is waited for. Read by OpenMP when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
     import socket
 

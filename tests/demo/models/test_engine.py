@@ -3,6 +3,7 @@ taken."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 
@@ -11,6 +12,7 @@ import torch
 
 from demo.models.chat import ChatEncoder
 from demo.models.fixed_grid import to_array, to_pixels
+from demo.models.server import engine as engine_module
 from demo.models.server.engine import Engine
 from demo.models.server.errors import ApiError
 from demo.models.server.grammar import ChoiceTree
@@ -133,40 +135,63 @@ def test_pictures_are_seen_and_not_confused(bench):
     assert len(texts) == 3
 
 
-def test_choices_are_scored_as_decoding_would_score_them(bench, model):
+@pytest.mark.parametrize("order", list(itertools.permutations(["red jacket", "red", "blue trousers"])))
+def test_choices_are_scored_as_decoding_would_score_them(bench, model, order):
     """Against the stock model, fed with prompt and choice one after the other."""
     asked = bench()
-    choices = ["red jacket", "red", "blue trousers"]
-    job = asked.job("Which?", picture=1, structured_outputs={"choice": choices}, top_logprobs=5)
-    (ours,) = asked.run(job)
+    # The last choice is picked whatever its weight, so that every branch is looked at, behind all others.
+    picked = order[-1]
+    job = asked.job("Which?", picture=1, structured_outputs={"choice": list(order)})
+    paths = {text: [*asked.encoder.text_ids(text), asked.engine.end] for text in order}
+    seen = {}
 
-    def logprobs(tail):
-        ids = torch.tensor([[*job.ids, *tail]])
+    def spy(job, prompt_logits, node_logits, end):
+        seen["after"] = [prompt_logits.clone(), *node_logits.clone()]
+        return picked, []
+
+    engine_module.walk, real = spy, engine_module.walk
+    try:
+        asked.run(job)
+    finally:
+        engine_module.walk = real
+    node = -1
+    written: list[int] = []
+    for token in paths[picked]:
+        ids = torch.tensor([[*job.ids, *written]])
         with torch.inference_mode():
-            out = model(
+            stock = model(
                 input_ids=ids, mm_token_type_ids=(ids == asked.encoder.image_pad).int(),
                 pixel_values=torch.from_numpy(to_pixels(asked.draw(1))), image_grid_thw=GRID,
-            )  # fmt: skip
-        return out.logits[0, -1].log_softmax(-1)
+            ).logits[0, -1]  # fmt: skip
+        torch.testing.assert_close(seen["after"][node + 1], stock, atol=1e-3, rtol=1e-3)
+        branches = job.tree.children[node]
+        assert set(branches) == {
+            path[len(written)]
+            for path in paths.values()
+            if path[: len(written)] == written and len(path) > len(written)
+        }
+        node = branches[token]
+        written.append(token)
+    assert node == picked
 
-    paths = {text: [*asked.encoder.text_ids(text), asked.engine.end] for text in choices}
-    written: list[int] = []
-    for record in [*ours.records, None]:
-        at = len(written)
-        allowed = {path[at] for path in paths.values() if path[:at] == written and at < len(path)}
-        expected = logprobs(written)
-        best = max(allowed, key=lambda token: float(expected[token]))
-        if record is None:
-            assert best == asked.engine.end
-            break
-        assert record.token == best
-        assert record.logprob == pytest.approx(float(expected[best]), abs=1e-3)
-        shown = {token: p for token, p in record.top}
-        assert set(shown) == allowed - {asked.engine.end}
-        for token, p in shown.items():
-            assert p == pytest.approx(float(expected[token]), abs=1e-3)
-        written.append(record.token)
-    assert paths[ours.text] == [*written, asked.engine.end]
+
+def test_the_likeliest_branch_is_taken_and_told(bench):
+    asked = bench()
+    tree_free = bench()
+    choices = ["red jacket", "red", "blue trousers"]
+    ours = asked.ask("Which?", picture=1, structured_outputs={"choice": choices}, top_logprobs=5)
+    firsts = {asked.encoder.text_ids(text)[0] for text in choices}
+    top = dict(ours.records[0].top)
+    assert set(top) == firsts
+    assert ours.records[0].token == max(top, key=top.get)
+    assert ours.records[0].logprob == top[ours.records[0].token]
+    # The log-probabilities are those of the whole vocabulary, as in an answer that is held to nothing.
+    free = dict(tree_free.ask("Which?", picture=1, max_tokens=1, top_logprobs=20).records[0].top)
+    for token in firsts & set(free):
+        assert top[token] == pytest.approx(free[token], abs=1e-3)
+    assert sum(math.exp(p) for p in top.values()) < 1
+    path = [*asked.encoder.text_ids(ours.text)]
+    assert [record.token for record in ours.records] == path
 
 
 def test_drawn_choices_follow_the_probabilities(bench):
@@ -211,6 +236,10 @@ def test_a_small_cache_forgets_but_never_errs(bench):
         for n in range(6):
             same(small.ask("Describe.", picture=n, max_tokens=6), fresh[n])
     assert len(small.engine.prefix.known) + len(small.engine.prefix.free) == 32
+    alive = {number for number, _ in small.engine.prefix.known.values()}
+    assert {before for before, _ in small.engine.prefix.known} <= alive | {
+        0
+    }  # no block outlives what it stands on
     places = [place for _, place in small.engine.prefix.known.values()] + small.engine.prefix.free
     assert sorted(places) == list(range(32))
 
