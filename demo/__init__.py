@@ -1,1 +1,1 @@
-"""What lets the whole stack run on a laptop: a rendered world of pedestrians and small models trained on it."""
+"""What runs the library on one machine: rendered pedestrians, and the two small models trained on them."""

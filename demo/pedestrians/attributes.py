@@ -88,9 +88,7 @@ _SKIN = np.array(
 
 def sample_person(rng: np.random.Generator) -> Person:
     """Draw one person; attributes are independent of each other, of skin and of stature."""
-    attributes = {
-        name: str(rng.choice(values, p=_WEIGHTS.get(name))) for name, values in ATTRIBUTES.items()
-    }
+    attributes = {name: str(rng.choice(values, p=_WEIGHTS.get(name))) for name, values in ATTRIBUTES.items()}
     tone = rng.uniform(0, len(_SKIN) - 1)
     low = int(tone)
     skin = _SKIN[low] + (tone - low) * (_SKIN[min(low + 1, len(_SKIN) - 1)] - _SKIN[low])

@@ -24,13 +24,23 @@ def bag(person: Person, pose: Pose) -> list[Solid]:
             x = sign * pose.shoulder_width * 0.60
             solids += [
                 limb(top + (x, 0.055, -0.04), top + (x, -0.04, front + 0.012), 0.034, 0.034, "bag", flat=0.6),
-                limb(top + (x, -0.02, front + 0.01), top + (x * 1.15, -0.33, front * 0.8), 0.034, 0.034, "bag", flat=0.6),
+                limb(
+                    top + (x, -0.02, front + 0.01),
+                    top + (x * 1.15, -0.33, front * 0.8),
+                    0.034,
+                    0.034,
+                    "bag",
+                    flat=0.6,
+                ),
             ]
         return solids
     if kind == "shoulder bag":
         hip = np.array([pose.hip_width * loose + 0.07, -0.50, 0.02])
         near, far = top + (-pose.shoulder_width * 0.55, 0.045, 0.0), top + hip + (-0.05, 0.14, 0.0)
-        solids = [box(top + hip, (0.075, 0.12, 0.15), "bag"), box(top + hip + (0.005, 0.06, 0), (0.08, 0.05, 0.155), "bag", "bag dark")]
+        solids = [
+            box(top + hip, (0.075, 0.12, 0.15), "bag"),
+            box(top + hip + (0.005, 0.06, 0), (0.08, 0.05, 0.155), "bag", "bag dark"),
+        ]
         for way in (1.0, -1.0):
             bulge = np.array([0.0, -0.02, way * (front + 0.03)])
             middle = 0.55 * near + 0.45 * far + bulge

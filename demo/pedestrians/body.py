@@ -34,7 +34,11 @@ class Pose:
 
 
 def ball(
-    centre: Sequence[float] | Point, radii: Sequence[float], part: str, material: str | None = None, turn: float = 0.0
+    centre: Sequence[float] | Point,
+    radii: Sequence[float],
+    part: str,
+    material: str | None = None,
+    turn: float = 0.0,
 ) -> Solid:
     """An ellipsoid; ``turn`` tips it about the x axis, in radians."""
     frame = tip(turn) @ np.diag(radii)
@@ -42,7 +46,11 @@ def ball(
 
 
 def box(
-    centre: Sequence[float] | Point, half: Sequence[float], part: str, material: str | None = None, turn: float = 0.0
+    centre: Sequence[float] | Point,
+    half: Sequence[float],
+    part: str,
+    material: str | None = None,
+    turn: float = 0.0,
 ) -> Solid:
     """A box of half sides ``half``; ``turn`` tips it about the x axis."""
     return Solid("cube", np.asarray(centre, float), tip(turn) @ np.diag(half), part, material or part)
@@ -115,7 +123,10 @@ def strike(person: Person, phase: float) -> Pose:
         upper = _down(arm, sign * 0.16)
         fore = _down(arm + elbow_bend, sign * 0.10)
         if side == 1 and look["held"] in ("phone", "book", "bottle"):
-            upper, fore = _down(0.1, sign * 0.2), _down(1.75 if look["held"] != "bottle" else 1.5, sign * -0.25)
+            upper, fore = (
+                _down(0.1, sign * 0.2),
+                _down(1.75 if look["held"] != "bottle" else 1.5, sign * -0.25),
+            )
         if side == 0 and action == "waving":
             upper, fore = np.array([0.42, 0.32, 0.45]), np.array([-0.08, 0.95, 0.1])
         elbow.append(shoulder[side] + 0.28 * upper / np.linalg.norm(upper))
@@ -157,7 +168,13 @@ def bare_body(person: Person, pose: Pose) -> list[Solid]:
             limb(pose.shoulder[side], pose.elbow[side], 0.05, 0.042, "skin"),
             limb(pose.elbow[side], pose.hand[side], 0.042, 0.034, "skin"),
             ball(pose.hand[side], (0.042, 0.055, 0.042), "skin"),
-            limb(pose.hip[side] if bare_thighs else pose.knee[side] + (0, 0.05, 0), pose.knee[side], 0.085 if bare_thighs else 0.062, 0.06, "skin"),
+            limb(
+                pose.hip[side] if bare_thighs else pose.knee[side] + (0, 0.05, 0),
+                pose.knee[side],
+                0.085 if bare_thighs else 0.062,
+                0.06,
+                "skin",
+            ),
             limb(pose.knee[side], pose.ankle[side], 0.058, 0.04, "skin"),
         ]
     return solids
@@ -175,10 +192,23 @@ def hair(person: Person, pose: Pose) -> list[Solid]:
         return solids
     ends = -0.21 if length == "shoulder-length" else -0.46
     solids.append(
-        limb(head + (0, 0.06, -0.055), head + (0, ends, -0.125), 0.118, 0.125 if length == "long" else 0.14, "hair", flat=0.5)
+        limb(
+            head + (0, 0.06, -0.055),
+            head + (0, ends, -0.125),
+            0.118,
+            0.125 if length == "long" else 0.14,
+            "hair",
+            flat=0.5,
+        )
     )
     for sign in (1.0, -1.0):
         solids.append(
-            limb(head + (sign * 0.098, 0.05, 0.0), head + (sign * 0.125, ends + 0.02, 0.06), 0.035, 0.045, "hair")
+            limb(
+                head + (sign * 0.098, 0.05, 0.0),
+                head + (sign * 0.125, ends + 0.02, 0.06),
+                0.035,
+                0.045,
+                "hair",
+            )
         )
     return solids

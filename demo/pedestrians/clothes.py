@@ -29,7 +29,9 @@ def upper_garment(person: Person, pose: Pose) -> list[Solid]:
         ball(top + (0, -0.005, 0), (broad, 0.055, broad * deep), "upper"),
     ]
     if look["gender"] == "woman":
-        solids += [ball(top + (s * 0.065, -0.14, broad * deep * 0.78), (0.07, 0.07, 0.06), "upper") for s in (1, -1)]
+        solids += [
+            ball(top + (s * 0.065, -0.14, broad * deep * 0.78), (0.07, 0.07, 0.06), "upper") for s in (1, -1)
+        ]
     long_sleeves = look["sleeves"] == "long"
     for side in (0, 1):
         shoulder, elbow, hand = pose.shoulder[side], pose.elbow[side], pose.hand[side]
@@ -54,14 +56,44 @@ def upper_garment(person: Person, pose: Pose) -> list[Solid]:
     elif kind == "hoodie":
         solids.append(ball(top + (0, 0.05, -0.10), (0.125, 0.11, 0.085), "upper", "upper flat"))
         solids.append(limb(top + (0, 0.0, 0.0), top + (0, 0.07, -0.01), 0.115, 0.10, "upper", "upper flat"))
-        solids.append(limb(hem, hem + (0, 0.05, 0), hem_width * 1.04, hem_width * 1.02, "upper", "upper dark", flat=deep + 0.1))
+        solids.append(
+            limb(
+                hem,
+                hem + (0, 0.05, 0),
+                hem_width * 1.04,
+                hem_width * 1.02,
+                "upper",
+                "upper dark",
+                flat=deep + 0.1,
+            )
+        )
         solids.append(box(waist + (0, -0.08, narrow * 0.62), (0.085, 0.05, 0.045), "upper", "upper dark"))
     elif kind == "jacket":
-        solids.append(limb(hem + (0, -0.015, 0), hem + (0, 0.055, 0), hem_width * 1.07, hem_width * 1.05, "upper", "trim", flat=deep + 0.1))
+        solids.append(
+            limb(
+                hem + (0, -0.015, 0),
+                hem + (0, 0.055, 0),
+                hem_width * 1.07,
+                hem_width * 1.05,
+                "upper",
+                "trim",
+                flat=deep + 0.1,
+            )
+        )
         solids.append(limb(top + (0, 0.0, 0), top + (0, 0.05, 0), 0.105, 0.10, "upper", "trim"))
         solids.append(box(top + (0, -0.20, front * 0.84), (0.042, 0.22, 0.03), "upper", "lining"))
     elif kind == "coat":
-        solids.append(limb(waist + (0, -0.03, 0), waist + (0, 0.03, 0), narrow * 1.06, narrow * 1.06, "upper", "upper dark", flat=deep + 0.06))
+        solids.append(
+            limb(
+                waist + (0, -0.03, 0),
+                waist + (0, 0.03, 0),
+                narrow * 1.06,
+                narrow * 1.06,
+                "upper",
+                "upper dark",
+                flat=deep + 0.06,
+            )
+        )
         solids.append(limb(top + (0, 0.0, 0), top + (0, 0.075, 0), 0.125, 0.11, "upper", "upper dark"))
     return solids
 
@@ -105,7 +137,15 @@ def shoes(person: Person, pose: Pose) -> list[Solid]:
             solids.append(ball(toe + (0, 0.0, 0), (0.044, 0.032, 0.125), "skin", turn=pitch))
             solids.append(box(toe + (0, -0.032, 0), (0.052, 0.010, 0.135), "shoe", turn=pitch))
             for along in (-0.06, 0.05):
-                solids.append(limb(toe + along * forward + (-0.052, 0.008, 0), toe + along * forward + (0.052, 0.008, 0), 0.033, 0.033, "shoe"))
+                solids.append(
+                    limb(
+                        toe + along * forward + (-0.052, 0.008, 0),
+                        toe + along * forward + (0.052, 0.008, 0),
+                        0.033,
+                        0.033,
+                        "shoe",
+                    )
+                )
             continue
         size = (0.062, 0.062, 0.145) if kind == "sneakers" else (0.066, 0.07, 0.14)
         solids.append(ball(toe + (0, 0.012, 0), size, "shoe", turn=pitch))
@@ -169,5 +209,7 @@ def glasses(person: Person, pose: Pose) -> list[Solid]:
             solids.append(ball(centre + (0, 0, 0.003), (0.031, 0.024, 0.012), "glasses", "lens"))
         temple = head + (sign * 0.088, 0.03, 0.09)
         solids.append(limb(temple, temple + (sign * 0.022, 0, -0.11), 0.009, 0.009, "glasses", "frame"))
-    solids.append(limb(head + (-0.02, 0.026, 0.125), head + (0.02, 0.026, 0.125), 0.007, 0.007, "glasses", "frame"))
+    solids.append(
+        limb(head + (-0.02, 0.026, 0.125), head + (0.02, 0.026, 0.125), 0.007, 0.007, "glasses", "frame")
+    )
     return solids

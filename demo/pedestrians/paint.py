@@ -34,7 +34,9 @@ def palette(person: Person, rng: np.random.Generator) -> dict[str, Array]:
         "lining": np.array((0.90, 0.89, 0.85) if upper.mean() < 0.75 else (0.22, 0.22, 0.25), np.float32),
         "lower": named("lower_colour"),
         "shoe": named("shoe_colour"),
-        "sole": np.array((0.93, 0.93, 0.92) if look["shoe_colour"] != "white" else (0.55, 0.56, 0.58), np.float32),
+        "sole": np.array(
+            (0.93, 0.93, 0.92) if look["shoe_colour"] != "white" else (0.55, 0.56, 0.58), np.float32
+        ),
         "sole dark": np.array((0.10, 0.09, 0.08), np.float32),
         "bag": named("bag_colour"),
         "bag dark": _darker(named("bag_colour")),
@@ -50,7 +52,9 @@ def palette(person: Person, rng: np.random.Generator) -> dict[str, Array]:
         "cap": (0.10, 0.35, 0.75), "paper": (0.95, 0.94, 0.88),
     }  # fmt: skip
     colours |= {name: np.array(rgb, np.float32) for name, rgb in fixed.items()}
-    accents = [np.array(COLOURS[name], np.float32) for name in ("red", "blue", "green", "purple", "yellow", "black")]
+    accents = [
+        np.array(COLOURS[name], np.float32) for name in ("red", "blue", "green", "purple", "yellow", "black")
+    ]
     colours["umbrella"] = accents[rng.integers(len(accents))] * 0.8
     colours["cover"] = accents[rng.integers(len(accents))]
     return colours
@@ -92,7 +96,9 @@ def albedo(surface: Surface, solids: list[Solid], person: Person, colours: dict[
     if person.attributes["logo"] == "yes":
         area = logo_area(surface, solids)
         rim = area > 0.72
-        result[area > 0] = (0.98, 0.80, 0.05) if person.attributes["upper_colour"] != "yellow" else (0.85, 0.1, 0.1)
+        result[area > 0] = (
+            (0.98, 0.80, 0.05) if person.attributes["upper_colour"] != "yellow" else (0.85, 0.1, 0.1)
+        )
         result[rim] = (0.08, 0.08, 0.30)
     return result
 
@@ -121,7 +127,7 @@ def _marked(pattern: str, solid: Solid, local: Array) -> Array:
 
 
 def logo_area(surface: Surface, solids: list[Solid]) -> Array:
-    """(H, W): 0 outside the visible part of the place where a logo would be, else its squared radius in (0, 1].
+    """(H, W) squared radius in (0, 1] where the place of a logo is visible, 0 elsewhere.
 
     The place is a disc on the front of the torso; it is defined whether or not a logo is printed there.
     """

@@ -9,20 +9,18 @@ from scipy.ndimage import gaussian_filter
 
 from demo.pedestrians import belongings, clothes
 from demo.pedestrians.attributes import Person
-from demo.pedestrians.body import bare_body, hair, head_centre, strike
+from demo.pedestrians.body import Pose, bare_body, hair, head_centre, strike
 from demo.pedestrians.camera import View
 from demo.pedestrians.paint import albedo, logo_area, palette
+from demo.pedestrians.parts import PARTS
 from demo.pedestrians.solids import Solid, Surface, draw
 from demo.pedestrians.visibility import visible_truth
+
+__all__ = ["HEIGHT", "PARTS", "WIDTH", "render", "render_parts"]
 
 HEIGHT, WIDTH = 384, 128
 _FIGURE_HEIGHT = 1.88
 _SCENE_SCALE = 4
-
-#: What a pixel can belong to; index 0 is no part of the person.
-PARTS = (
-    "scene", "skin", "face", "hair", "upper", "sleeve", "lower", "shoe", "bag", "hat", "glasses", "scarf", "held",
-)  # fmt: skip
 
 
 def render(person: Person, view: View) -> tuple[NDArray[np.uint8], dict[str, str | None]]:
@@ -69,7 +67,7 @@ def render_parts(
     parts = np.zeros((HEIGHT, WIDTH), np.uint8)
     parts[seen] = part_of[surface.index[seen]]
     chest_area = logo_area(surface, solids) > 0
-    eye_area = _eye_area(surface, solids, person, pose)
+    eye_area = _eye_area(surface, solids, pose)
     hidden = _occlude(image, view.occluder, rng)
     parts[hidden] = 0
     chest_area &= ~hidden
@@ -90,9 +88,9 @@ def _rotation(view: View) -> NDArray[np.float64]:
     return np.array([[1, 0, 0], [0, c, -s], [0, s, c]]) @ turn
 
 
-def _eye_area(surface: Surface, solids: list[Solid], person: Person, pose: object) -> NDArray[np.bool_]:
+def _eye_area(surface: Surface, solids: list[Solid], pose: Pose) -> NDArray[np.bool_]:
     """Pixels where glasses would sit: a band across the front of the head."""
-    centre = head_centre(pose)  # type: ignore[arg-type]
+    centre = head_centre(pose)
     area = np.zeros(surface.index.shape, bool)
     for number, solid in enumerate(solids):
         if solid.part not in ("face", "glasses"):
@@ -106,7 +104,7 @@ def _eye_area(surface: Surface, solids: list[Solid], person: Person, pose: objec
 
 
 def _scene(rng: np.random.Generator) -> NDArray[np.float32]:
-    """A blurred street: wall, a few blocks of other colours, ground below a horizon; drawn small, then enlarged."""
+    """A blurred street, drawn small, then enlarged: a wall with a few blocks, and ground below a horizon."""
     height, width = HEIGHT // _SCENE_SCALE, WIDTH // _SCENE_SCALE
     image = np.empty((height, width, 3), np.float32)
     horizon = int(height * rng.uniform(0.62, 0.86))
@@ -133,7 +131,9 @@ def _shadow(
 ) -> None:
     y, x = np.arange(HEIGHT, dtype=np.float32)[:, None], np.arange(WIDTH, dtype=np.float32)
     slant = rng.uniform(-0.3, 0.3)
-    distance = ((x - centre[0] - slant * scale * 0.4) / (0.33 * scale)) ** 2 + ((y - centre[1] + 4) / (0.055 * scale)) ** 2
+    distance = ((x - centre[0] - slant * scale * 0.4) / (0.33 * scale)) ** 2 + (
+        (y - centre[1] + 4) / (0.055 * scale)
+    ) ** 2
     image *= (1 - 0.45 * np.exp(-distance))[..., None]
 
 

@@ -53,7 +53,12 @@ _CORNERS = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1
 
 
 def draw(
-    surface: Surface, solid: Solid, number: int, rotation: NDArray[np.float64], scale: float, centre: tuple[float, float]
+    surface: Surface,
+    solid: Solid,
+    number: int,
+    rotation: NDArray[np.float64],
+    scale: float,
+    centre: tuple[float, float],
 ) -> None:
     """Cast the pixels that ``solid`` may cover and keep the hits nearer than what is there.
 

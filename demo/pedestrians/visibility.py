@@ -6,9 +6,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demo.pedestrians.attributes import Person
+from demo.pedestrians.parts import PARTS
 
 #: Pixels (of 384 x 128) from which on a thing counts as seen, and up to which it counts as hidden.
-_ENOUGH = {"hair": 90, "upper": 600, "sleeve": 220, "lower": 260, "shoe": 70, "bag": 110, "hat": 60, "scarf": 70, "held": 45}
+_ENOUGH = {
+    "hair": 90,
+    "upper": 600,
+    "sleeve": 220,
+    "lower": 260,
+    "shoe": 70,
+    "bag": 110,
+    "hat": 60,
+    "scarf": 70,
+    "held": 45,
+}
 _HIDDEN = {"hair": 25, "upper": 100, "sleeve": 40, "lower": 60, "shoe": 12}
 CANNOT_TELL = "cannot tell"
 
@@ -20,8 +31,6 @@ def visible_truth(
 
     ``chest_pixels`` and ``eye_pixels`` count what is seen of the places where a logo and glasses would be.
     """
-    from demo.pedestrians.render import PARTS
-
     look = person.attributes
     counts = dict(zip(PARTS, np.bincount(parts.ravel(), minlength=len(PARTS)).tolist(), strict=True))
 
