@@ -110,7 +110,7 @@ def _items(options: argparse.Namespace) -> tuple[list[PictureItem], Path]:
         samples = data.read_split(folder, options.layout, options.split)
         items, root = [PictureItem(sample.picture, sample.identity) for sample in samples], folder / "imgs"
     else:
-        items, root = [PictureItem(path) for path in find_pictures(folder)], folder
+        items, root = [PictureItem(path) for path in find_pictures(folder, without=options.out)], folder
     if not items:
         raise CtgiError(f"{folder}: no files in it; give a folder of pictures")
     return items[: options.limit], root

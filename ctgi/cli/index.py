@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
     from ctgi.gallery.index import Gallery
     from ctgi.gallery.segments import MANIFEST
 
-    files = find_pictures(options.pictures)
+    files = find_pictures(options.pictures, without=options.out)
     encoders = OnnxEncoders(options.release, threads=options.threads)
     if (options.out / MANIFEST).exists():
         gallery = Gallery.open(options.out, encoders.fingerprint)

@@ -27,22 +27,29 @@ def picture_id(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def find_pictures(folder: Path | str) -> list[Path]:
+def find_pictures(folder: Path | str, *, without: Path | None = None) -> list[Path]:
     """Every visible file under `folder`, recursively, sorted by path; hidden files and folders are left out.
 
     Nothing is judged by its name's ending: `read_picture` says of each file whether it is a picture, so that
     a file that is not one is reported by its user rather than passed over in silence.
 
-    Raises CtgiError when `folder` is not a readable folder.
+    `without` is a folder that is left out when it lies inside: the results of a run are not its pictures.
+
+    Raises CtgiError when `folder` is not a readable folder, or when `without` is that very folder.
     """
     root = Path(folder)
     if not root.is_dir():
         raise CtgiError(f"{root}: no such folder of pictures; give an existing folder")
     if not os.access(root, os.R_OK | os.X_OK):
         raise CtgiError(f"{root}: the folder cannot be read; check its permissions")
+    apart = None if without is None else without.resolve()
+    if apart is not None and root.resolve() == apart:
+        raise CtgiError(f"{without}: results would lie among the pictures of {root}; name another folder")
     found: list[Path] = []
     for directory, folders, files in os.walk(root):
         folders[:] = [name for name in folders if not name.startswith(".")]
+        if apart is not None:
+            folders[:] = [name for name in folders if Path(directory, name).resolve() != apart]
         found += [Path(directory, name) for name in files if not name.startswith(".")]
     return sorted(path for path in found if path.is_file())
 

@@ -54,3 +54,14 @@ def test_dry_run_asks_nobody_and_needs_no_server(
     assert estimate["calls"] == {"describe": 8, "answer": 48}
     assert estimate["cost"] == pytest.approx(estimate["prompt_tokens"], rel=1e-3)
     assert "56" in capsys.readouterr().out and not (tmp_path / "o").exists()
+
+
+def test_results_inside_the_folder_are_not_taken_for_pictures(
+    photos: Path, chat: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["caption", str(photos), "--server", chat.url, "--model", "m", "--rounds", "1", "--out"]
+    for _ in range(2):
+        assert main([*words, str(photos / "captions")]) == 0
+        assert "8 captions" in (said := capsys.readouterr().out) and "0 skipped" in said
+    assert main([*words, str(photos)]) == 2
+    assert "results would lie among the pictures" in capsys.readouterr().err

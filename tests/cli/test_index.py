@@ -143,3 +143,12 @@ def test_a_gallery_of_another_release_is_refused(
     monkeypatch.setattr("ctgi.export.runtime.OnnxEncoders.fingerprint", "e" * 64)
     assert main(["index", str(photos), "--release", str(release), "--out", str(gallery)]) == 2
     assert "built with release ffff" in capsys.readouterr().err
+
+
+def test_a_gallery_inside_the_folder_is_not_taken_for_pictures(
+    photos: Path, release: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for said in ("8 files: 8 embedded, 0 known", "8 files: 0 embedded, 8 known"):
+        words = ["index", str(photos), "--release", str(release), "--out", str(photos / "gallery")]
+        assert main(words) == 0
+        assert said in capsys.readouterr().out

@@ -154,3 +154,16 @@ def test_files_are_found_sorted_and_hidden_ones_left_out(tmp_path: Path) -> None
     assert found == ["a.jpg", "b/1.png", "b/2.png", "notes.txt"]
     with pytest.raises(CtgiError, match="no such folder"):
         find_pictures(tmp_path / "absent")
+
+
+def test_results_inside_the_folder_are_not_its_pictures(tmp_path: Path) -> None:
+    for name in ("a.jpg", "out/captions.parquet", "out/interviews/x.json", "outside/b.jpg"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    found = find_pictures(tmp_path, without=tmp_path / "link")
+    assert [path.relative_to(tmp_path).as_posix() for path in found] == ["a.jpg", "outside/b.jpg"]
+    assert find_pictures(tmp_path / "outside", without=tmp_path) == [tmp_path / "outside" / "b.jpg"]
+    with pytest.raises(CtgiError, match="results would lie among the pictures"):
+        find_pictures(tmp_path / "out", without=tmp_path / "out")
