@@ -15,7 +15,7 @@ SUITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	"$$p" -c '$(SUITS)' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
 
-.PHONY: help setup demo test test-all lint format bench clean
+.PHONY: help setup demo test test-quick lint format bench clean
 
 help:  ## list the targets
 	@echo "CTGI: person search in words, without human captions. Targets:"
@@ -37,11 +37,11 @@ setup: $(READY)  ## make .venv with everything in it
 demo: $(READY)  ## the whole loop on rendered pedestrians; results in out/demo/
 	$(BIN)/python -m demo.run
 
-test: $(READY)  ## the quick tests
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_FLAGS)
-
-test-all: $(READY)  ## the slow ones as well
+test: $(READY)  ## all tests, the slow ones last
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+test-quick: $(READY)  ## the quick tests alone
+	$(BIN)/python -m pytest -m "not slow" $(PYTEST_FLAGS)
 
 lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check .
