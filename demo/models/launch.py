@@ -15,13 +15,19 @@ CLIP = WEIGHTS / "clip"
 
 @contextmanager
 def running(model: Path = QWEN2VL, threads: int = 1) -> Iterator[str]:
-    """The base URL (``http://…/v1``) of a server of ``model`` on a free port; stopped on the way out.
+    """The base URL (``http://…/v1``) of a server of ``model`` on a free port; stopped on the way out, and
+    also when this process is killed.
 
     Raises RuntimeError with what the server printed if it does not come up.
     """
-    command = [sys.executable, "-m", "demo.models.server", "--model", str(model), "--port", "0"]
+    command = [sys.executable, "-m", "demo.models.server", "--model", str(model.resolve()), "--port", "0"]
     process = subprocess.Popen(
-        [*command, "--threads", str(threads)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*command, "--threads", str(threads), "--exit-with-parent"],
+        cwd=Path(__file__).resolve().parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     try:
         assert process.stdout is not None

@@ -6,6 +6,7 @@ import argparse
 import gc
 import os
 import sys
+import threading
 from pathlib import Path
 
 _EXAMPLE = """\
@@ -61,13 +62,25 @@ def main() -> int:
         default=1,
         help="torch threads; more than 1 pays on idle cores only (default: %(default)s)",
     )
+    add(
+        "--exit-with-parent",
+        action="store_true",
+        help="stop when standard input closes, so that no server outlives a killed program that started it",
+    )
     arguments = parser.parse_args()
+    if arguments.exit_with_parent:
+        threading.Thread(target=_exit_at_end_of_input, daemon=True).start()
     try:
         _serve(arguments)
     except (OSError, ValueError) as error:
         print(f"demo.models.server: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _exit_at_end_of_input() -> None:
+    sys.stdin.buffer.read()
+    os._exit(0)
 
 
 def _serve(arguments: argparse.Namespace) -> None:

@@ -280,3 +280,14 @@ def test_errors_at_start_are_one_line(model_directory, server, tmp_path):
 def test_help_teaches():
     told = _run("--help")
     assert told.returncode == 0 and "example:" in told.stdout and "curl" in told.stdout
+
+
+def test_the_server_ends_with_the_program_that_started_it(model_directory) -> None:
+    command = [sys.executable, "-m", "demo.models.server", "--model", str(model_directory), "--port", "0"]
+    process = subprocess.Popen(
+        [*command, "--exit-with-parent"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdin is not None and process.stdout is not None
+    assert process.stdout.readline().startswith(b"serving")
+    process.stdin.close()  # what the kernel does when the parent is killed
+    assert process.wait(30) == 0
