@@ -168,7 +168,11 @@ def test_readers_see_whole_generations_while_a_writer_replaces(tmp_path):
     threads = [threading.Thread(target=write), threading.Thread(target=read), threading.Thread(target=read)]
     for thread in threads:
         thread.start()
-    time.sleep(1)
+    # As long as it takes for some generations to pass, however busy the machine is.
+    late = time.monotonic() + 60
+    while gallery.describe()["generation"] <= 5 and not faults and time.monotonic() < late:
+        time.sleep(0.05)
+    time.sleep(0.5)
     stop.set()
     for thread in threads:
         thread.join()

@@ -32,7 +32,7 @@ encoder = load_encoder({
     "vision_cfg": {"image_size": [384, 128], "patch_size": 32, "width": 16, "layers": 1, "head_width": 8},
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
 }, None)
-config = TrainConfig(epochs=8, batch_size=3, base_lr=1e-3, adam_eps=1e-8, checkpoint_steps=1, device="cpu")
+config = TrainConfig(epochs=6, batch_size=3, base_lr=1e-3, adam_eps=1e-8, checkpoint_steps=1, device="cpu")
 train(config, made[:24], made[24:], encoder, out, progress=False)
 """
 
