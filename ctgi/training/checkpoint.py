@@ -56,7 +56,7 @@ def read_state(path: Path) -> RunState | None:
     try:
         with safe_open(path, framework="pt") as file:
             return RunState(**json.loads(file.metadata()["state"]))
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise CtgiError(
             f"{path}: damaged checkpoint ({error}); delete the run's folder and train again"
         ) from error
