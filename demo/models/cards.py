@@ -96,7 +96,7 @@ def clip_figures(scores: Mapping[str, Any], weights: Path) -> str:
     return "\n".join(
         [
             f"{_size(weights)}, float16. {recipe['clip_steps']:,} steps of {recipe['clip_batch']} pairs "
-            f"out of {recipe['pictures']:,} pictures.",
+            f"out of {recipe.get('clip_pictures', recipe['pictures']):,} pictures.",
             "",
             "Plain captions, which name one or two things, against one picture each of 500 held-out people "
             "(many captions fit several of them):",

@@ -23,7 +23,7 @@ from demo.pedestrians.queries import seen_by_cameras
 
 Visible = dict[str, str | None]
 
-INTERVIEW_TURNS, SINGLE_QUESTIONS, JUDGEMENTS = 3, 4, 5
+INTERVIEW_TURNS, SINGLE_QUESTIONS, JUDGEMENTS = 2, 2, 8
 
 
 @dataclass

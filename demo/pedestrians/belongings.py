@@ -23,12 +23,12 @@ def bag(person: Person, pose: Pose) -> list[Solid]:
         for sign in (1.0, -1.0):
             x = sign * pose.shoulder_width * 0.60
             solids += [
-                limb(top + (x, 0.055, -0.04), top + (x, -0.04, front + 0.012), 0.034, 0.034, "bag", flat=0.6),
+                limb(top + (x, 0.055, -0.04), top + (x, -0.04, front + 0.012), 0.044, 0.044, "bag", flat=0.6),
                 limb(
                     top + (x, -0.02, front + 0.01),
                     top + (x * 1.15, -0.33, front * 0.8),
-                    0.034,
-                    0.034,
+                    0.044,
+                    0.044,
                     "bag",
                     flat=0.6,
                 ),
@@ -52,9 +52,9 @@ def bag(person: Person, pose: Pose) -> list[Solid]:
     if kind == "handbag":
         waving = person.attributes["action"] == "waving"
         grip = pose.elbow[0] if waving else pose.hand[0]
-        body = grip + (0.02, -0.24, 0)
+        body = grip + (0.05, -0.25, 0.02)
         return [
-            limb(body + (0, -0.10, 0), body + (0, 0.09, 0), 0.155, 0.12, "bag", flat=0.55),
+            limb(body + (0, -0.12, 0), body + (0, 0.09, 0), 0.17, 0.13, "bag", flat=0.75),
             limb(grip + (0, 0.01, 0.05), body + (0, 0.09, 0.06), 0.014, 0.014, "bag", "bag dark"),
             limb(grip + (0, 0.01, -0.05), body + (0, 0.09, -0.06), 0.014, 0.014, "bag", "bag dark"),
         ]
@@ -66,26 +66,27 @@ def held(person: Person, pose: Pose) -> list[Solid]:
     kind = person.attributes["held"]
     if kind == "phone":
         return [
-            box(hand + (0, 0.06, 0.045), (0.052, 0.095, 0.012), "held", "phone", turn=-0.25),
-            box(hand + (0, 0.062, 0.032), (0.042, 0.080, 0.006), "held", "screen", turn=-0.25),
+            box(hand + (-0.02, 0.08, 0.045), (0.066, 0.125, 0.014), "held", "phone", turn=-0.25),
+            box(hand + (-0.02, 0.082, 0.030), (0.054, 0.105, 0.006), "held", "screen", turn=-0.25),
+            box(hand + (-0.02, 0.082, 0.060), (0.03, 0.03, 0.006), "held", "screen", turn=-0.25),
         ]
     if kind == "umbrella":
         tip_point = hand + (-0.05, -0.50, 0.12)
         return [
-            limb(hand + (0, -0.06, 0.01), tip_point, 0.055, 0.018, "held", "umbrella"),
+            limb(hand + (0, -0.06, 0.01), tip_point, 0.07, 0.02, "held", "umbrella"),
             limb(hand + (0, 0.16, -0.03), hand + (0, -0.06, 0.01), 0.014, 0.014, "held", "wood"),
             ball(hand + (0, 0.17, 0.0), (0.02, 0.025, 0.045), "held", "wood"),
         ]
     if kind == "bottle":
         base = hand + (0, -0.08, 0.04)
         return [
-            limb(base, base + (0, 0.19, 0), 0.043, 0.043, "held", "water"),
-            limb(base + (0, 0.19, 0), base + (0, 0.25, 0), 0.040, 0.018, "held", "water"),
-            limb(base + (0, 0.245, 0), base + (0, 0.285, 0), 0.022, 0.022, "held", "cap"),
+            limb(base, base + (0, 0.22, 0), 0.056, 0.056, "held", "water"),
+            limb(base + (0, 0.22, 0), base + (0, 0.29, 0), 0.052, 0.024, "held", "water"),
+            limb(base + (0, 0.28, 0), base + (0, 0.34, 0), 0.032, 0.032, "held", "cap"),
         ]
     if kind == "book":
         return [
-            box(hand + (0, 0.09, 0.05), (0.105, 0.135, 0.022), "held", "cover", turn=-0.3),
-            box(hand + (0, 0.09, 0.046), (0.095, 0.125, 0.026), "held", "paper", turn=-0.3),
+            box(hand + (-0.03, 0.10, 0.05), (0.135, 0.165, 0.026), "held", "cover", turn=-0.3),
+            box(hand + (-0.03, 0.10, 0.046), (0.120, 0.150, 0.030), "held", "paper", turn=-0.3),
         ]
     return []

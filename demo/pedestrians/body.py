@@ -96,19 +96,19 @@ def strike(person: Person, phase: float) -> Pose:
     look = person.attributes
     woman = look["gender"] == "woman"
     girth = person.build
-    shoulder_width = (0.155 if woman else 0.215) * girth
+    shoulder_width = (0.145 if woman else 0.22) * girth
     hip_width = (0.105 if woman else 0.09) * girth
     action = look["action"]
     stride = np.sign(np.sin(phase) + 1e-9) * (0.65 + 0.35 * abs(np.sin(phase)))
     swing, lift, arm_swing, elbow_bend, lean = {
         "standing": (0.03, 0.0, 0.02, 0.12, 0.0),
         "waving": (0.03, 0.0, 0.02, 0.12, 0.0),
-        "walking": (0.52, 0.45, 0.42, 0.35, 0.02),
+        "walking": (0.55, 0.5, 0.55, 0.35, 0.02),
         "running": (0.85, 1.5, 0.7, 1.6, 0.2),
     }[action]
     apart = 0.16 if action in ("standing", "waving") else 0.02
     if "skirt" in look["lower_type"]:
-        swing, lift = swing * 0.5, lift * 0.6
+        swing, lift = swing * 0.65, lift * 0.7
     shoulder, elbow, hand, hip, knee, ankle, pitch = [], [], [], [], [], [], []
     for side, sign in ((0, 1.0), (1, -1.0)):
         way = sign * stride
@@ -137,8 +137,8 @@ def strike(person: Person, phase: float) -> Pose:
         *(tuple(point - drop for point in joints) for joints in (shoulder, elbow, hand, hip, knee, ankle)),  # type: ignore[arg-type]
         foot_pitch=(pitch[0], pitch[1]),
         shoulder_width=shoulder_width,
-        waist_width=(0.115 if woman else 0.15) * girth,
-        hip_width=(0.175 if woman else 0.145) * girth,
+        waist_width=(0.105 if woman else 0.155) * girth,
+        hip_width=(0.182 if woman else 0.142) * girth,
     )
 
 
@@ -190,7 +190,7 @@ def hair(person: Person, pose: Pose) -> list[Solid]:
     length = person.attributes["hair_length"]
     if length == "short":
         return solids
-    ends = -0.21 if length == "shoulder-length" else -0.46
+    ends = -0.19 if length == "shoulder-length" else -0.58
     solids.append(
         limb(
             head + (0, 0.06, -0.055),

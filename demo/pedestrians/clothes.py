@@ -8,7 +8,9 @@ from demo.pedestrians.attributes import Person
 from demo.pedestrians.body import Pose, ball, box, chest, head_centre, limb
 from demo.pedestrians.solids import Solid
 
-_HEM = {"t-shirt": 0.90, "shirt": 0.80, "hoodie": 0.86, "jacket": 1.00, "coat": 0.62}
+_HEM = {"t-shirt": 0.92, "shirt": 0.79, "hoodie": 0.87, "jacket": 1.02, "coat": 0.60}
+_SKIRT_LENGTH = {"skirt": 0.50, "long skirt": 0.70}
+_SKIRT_FLARE = {"skirt": 1.3, "long skirt": 1.45}
 
 
 def upper_garment(person: Person, pose: Pose) -> list[Solid]:
@@ -23,9 +25,18 @@ def upper_garment(person: Person, pose: Pose) -> list[Solid]:
     broad, narrow, hips = pose.shoulder_width * 0.95 * loose, pose.waist_width * loose, pose.hip_width * loose
     deep = 0.62
     hem_width = narrow + (hips - narrow) * min((waist[1] - hem[1]) / 0.25, 1.2)
+    hem_flat = deep + 0.08
+    lower = look["lower_type"]
+    if lower in _SKIRT_LENGTH and hem[1] - ground < 0.94:
+        # A garment that reaches below the hips hangs over the skirt, and a skirt is round.
+        down = (0.94 - hem[1] + ground) / (_SKIRT_LENGTH[lower] + 0.02)
+        hem_width = max(hem_width, pose.hip_width * (0.98 + (_SKIRT_FLARE[lower] - 0.98) * down) * 1.06)
+        hem_flat = 1.02
+    elif kind == "coat":
+        hem_width, hem_flat = hips * 1.3, 0.95
     solids = [
         limb(waist, top + (0, -0.01, 0), narrow, broad, "upper", flat=deep),
-        limb(waist, hem, narrow, hem_width, "upper", flat=deep + 0.08),
+        limb(waist, hem, narrow, hem_width, "upper", flat=hem_flat),
         ball(top + (0, -0.005, 0), (broad, 0.055, broad * deep), "upper"),
     ]
     if look["gender"] == "woman":
@@ -49,25 +60,43 @@ def upper_garment(person: Person, pose: Pose) -> list[Solid]:
             cuff_from, cuff_to, cuff_width = shoulder + 0.62 * (elbow - shoulder), end, thick * 1.13
         if kind in ("shirt", "jacket"):
             solids.append(limb(cuff_from, cuff_to, cuff_width, cuff_width, "sleeve", "trim"))
+        if kind == "hoodie":
+            solids.append(limb(cuff_from, cuff_to, cuff_width, cuff_width, "sleeve", "upper dark"))
     front = broad * deep
     if kind == "shirt":
-        solids.append(limb(top + (0, 0.02, 0), top + (0, 0.085, 0.005), 0.098, 0.078, "upper", "trim"))
-        solids.append(box(top + (0, -0.22, front * 0.86), (0.014, 0.22, 0.03), "upper", "trim"))
+        # Collar and yoke show from every side that it is a shirt, the button band only from the front.
+        solids.append(limb(top + (0, 0.01, 0), top + (0, 0.09, 0.005), 0.115, 0.085, "upper", "trim"))
+        solids.append(ball(top + (0, 0.012, 0), (broad * 1.02, 0.05, broad * deep * 1.04), "upper", "trim"))
+        solids.append(box(top + (0, -0.22, front * 0.86), (0.024, 0.22, 0.03), "upper", "trim"))
+        solids.append(
+            limb(hem, hem + (0, 0.03, 0), hem_width * 1.02, hem_width * 1.01, "upper", "trim", flat=hem_flat)
+        )
     elif kind == "hoodie":
-        solids.append(ball(top + (0, 0.05, -0.10), (0.125, 0.11, 0.085), "upper", "upper flat"))
-        solids.append(limb(top + (0, 0.0, 0.0), top + (0, 0.07, -0.01), 0.115, 0.10, "upper", "upper flat"))
+        solids.append(ball(top + (0, 0.03, -0.13), (0.155, 0.15, 0.10), "upper", "upper dark"))
+        solids.append(limb(top + (0, 0.0, 0.0), top + (0, 0.08, -0.01), 0.135, 0.115, "upper", "upper dark"))
+        solids += [
+            limb(
+                top + (s * 0.045, 0.03, 0.09),
+                top + (s * 0.05, -0.19, front + 0.02),
+                0.013,
+                0.013,
+                "upper",
+                "cord",
+            )
+            for s in (1, -1)
+        ]
         solids.append(
             limb(
                 hem,
-                hem + (0, 0.05, 0),
-                hem_width * 1.04,
-                hem_width * 1.02,
+                hem + (0, 0.055, 0),
+                hem_width * 1.05,
+                hem_width * 1.03,
                 "upper",
                 "upper dark",
-                flat=deep + 0.1,
+                flat=hem_flat + 0.02,
             )
         )
-        solids.append(box(waist + (0, -0.08, narrow * 0.62), (0.085, 0.05, 0.045), "upper", "upper dark"))
+        solids.append(box(waist + (0, -0.05, narrow * 0.64), (0.10, 0.065, 0.05), "upper", "upper dark"))
     elif kind == "jacket":
         solids.append(
             limb(
@@ -85,16 +114,19 @@ def upper_garment(person: Person, pose: Pose) -> list[Solid]:
     elif kind == "coat":
         solids.append(
             limb(
-                waist + (0, -0.03, 0),
-                waist + (0, 0.03, 0),
-                narrow * 1.06,
-                narrow * 1.06,
+                waist + (0, -0.035, 0),
+                waist + (0, 0.035, 0),
+                narrow * 1.08,
+                narrow * 1.08,
                 "upper",
                 "upper dark",
-                flat=deep + 0.06,
+                flat=deep + 0.08,
             )
         )
-        solids.append(limb(top + (0, 0.0, 0), top + (0, 0.075, 0), 0.125, 0.11, "upper", "upper dark"))
+        solids.append(
+            limb(hem, hem + (0, 0.05, 0), hem_width * 1.02, hem_width, "upper", "upper dark", flat=hem_flat)
+        )
+        solids.append(limb(top + (0, -0.02, 0), top + (0, 0.09, 0), 0.15, 0.125, "upper", "upper dark"))
     return solids
 
 
@@ -104,11 +136,10 @@ def lower_garment(person: Person, pose: Pose) -> list[Solid]:
     middle = (pose.hip[0] + pose.hip[1]) / 2
     top = middle + (0, 0.14, 0)
     solids = [limb(top, middle + (0, -0.06, 0), pose.waist_width * 0.97, pose.hip_width, "lower", flat=0.66)]
-    if kind in ("skirt", "long skirt"):
+    if kind in _SKIRT_LENGTH:
         knees = (pose.knee[0] + pose.knee[1]) / 2
-        length = 0.50 if kind == "skirt" else 0.70
-        end = middle + (0, -length, knees[2] * 0.4)
-        flare = pose.hip_width * (1.3 if kind == "skirt" else 1.45)
+        end = middle + (0, -_SKIRT_LENGTH[kind], knees[2] * 0.4)
+        flare = pose.hip_width * _SKIRT_FLARE[kind]
         solids.append(limb(middle + (0, 0.02, 0), end, pose.hip_width * 0.98, flare, "lower", flat=1.0))
         return solids
     for side in (0, 1):
@@ -165,9 +196,10 @@ def scarf(person: Person, pose: Pose) -> list[Solid]:
     top = chest(pose)
     front = pose.shoulder_width * 0.62
     return [
-        limb(top + (0, 0.0, 0.0), top + (0, 0.10, 0.01), 0.135, 0.105, "scarf"),
-        limb(top + (0.05, 0.05, 0.09), top + (0.07, -0.30, front + 0.05), 0.05, 0.06, "scarf", flat=0.4),
-        limb(top + (-0.05, 0.05, -0.09), top + (-0.07, -0.24, -front - 0.06), 0.05, 0.06, "scarf", flat=0.4),
+        limb(top + (0, -0.03, 0.0), top + (0, 0.045, 0.01), 0.165, 0.17, "scarf"),
+        limb(top + (0, 0.045, 0.01), top + (0, 0.12, 0.01), 0.17, 0.125, "scarf"),
+        limb(top + (0.05, 0.03, 0.12), top + (0.07, -0.40, front + 0.05), 0.06, 0.08, "scarf", flat=0.45),
+        limb(top + (-0.05, 0.03, -0.12), top + (-0.07, -0.36, -front - 0.09), 0.06, 0.08, "scarf", flat=0.45),
     ]
 
 
@@ -201,14 +233,14 @@ def glasses(person: Person, pose: Pose) -> list[Solid]:
     head = head_centre(pose)
     solids: list[Solid] = []
     for sign in (1.0, -1.0):
-        centre = head + (sign * 0.043, 0.022, 0.117)
+        centre = head + (sign * 0.052, 0.022, 0.115)
         if kind == "sunglasses":
-            solids.append(ball(centre, (0.043, 0.034, 0.016), "glasses", "dark lens"))
+            solids.append(ball(centre, (0.052, 0.042, 0.018), "glasses", "dark lens"))
         else:
-            solids.append(ball(centre + (0, 0, -0.004), (0.044, 0.036, 0.012), "glasses", "frame"))
-            solids.append(ball(centre + (0, 0, 0.003), (0.031, 0.024, 0.012), "glasses", "lens"))
-        temple = head + (sign * 0.088, 0.03, 0.09)
-        solids.append(limb(temple, temple + (sign * 0.022, 0, -0.11), 0.009, 0.009, "glasses", "frame"))
+            solids.append(ball(centre + (0, 0, -0.004), (0.054, 0.046, 0.012), "glasses", "frame"))
+            solids.append(ball(centre + (0, 0, 0.003), (0.036, 0.030, 0.012), "glasses", "lens"))
+        temple = head + (sign * 0.09, 0.03, 0.09)
+        solids.append(limb(temple, temple + (sign * 0.022, 0, -0.11), 0.014, 0.014, "glasses", "frame"))
     solids.append(
         limb(head + (-0.02, 0.026, 0.125), head + (0.02, 0.026, 0.125), 0.007, 0.007, "glasses", "frame")
     )

@@ -13,7 +13,7 @@ Array = NDArray[np.float32]
 #: Side of a pattern's repeat, in world units (the figure is about 1.8 tall).
 _REPEAT = 0.088
 #: Radius of the chest logo and its place on the torso (x to the person's left, y below the shoulders).
-_LOGO = (0.062, 0.062, -0.135)
+_LOGO = (0.075, 0.062, -0.135)
 
 
 def palette(person: Person, rng: np.random.Generator) -> dict[str, Array]:
@@ -49,7 +49,7 @@ def palette(person: Person, rng: np.random.Generator) -> dict[str, Array]:
         "lips": (0.62, 0.22, 0.22), "eye": (0.06, 0.05, 0.05), "dark lens": (0.03, 0.03, 0.04),
         "frame": (0.08, 0.07, 0.07), "lens": (0.80, 0.88, 0.92), "phone": (0.06, 0.06, 0.07),
         "screen": (0.55, 0.80, 0.95), "wood": (0.40, 0.24, 0.12), "water": (0.62, 0.85, 0.94),
-        "cap": (0.10, 0.35, 0.75), "paper": (0.95, 0.94, 0.88),
+        "cap": (0.10, 0.35, 0.75), "cord": (0.93, 0.93, 0.90), "paper": (0.95, 0.94, 0.88),
     }  # fmt: skip
     colours |= {name: np.array(rgb, np.float32) for name, rgb in fixed.items()}
     accents = [

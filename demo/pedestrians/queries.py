@@ -61,12 +61,24 @@ def write_queries(
     for identity, truth in truths.items():
         rng = np.random.default_rng([seed, 0x9E, identity])
         texts: set[str] = set()
-        while len(texts) < per_identity:
-            query = write_query(identity, truth, rng)
-            if query.text not in texts:
-                texts.add(query.text)
-                queries.append(query)
+        for kind in kinds_of(identity, per_identity, rng):
+            while (query := write_query(identity, truth, rng, kind)).text in texts:
+                pass
+            texts.add(query.text)
+            queries.append(query)
     return queries
+
+
+def kinds_of(identity: int, count: int, rng: np.random.Generator) -> list[str]:
+    """The kinds of an identity's ``count`` queries, in random order: a systematic sample of ``KINDS``.
+
+    Of each kind come as many as its share says, up to rounding, and the remainders go round: the golden
+    ratio's multiples fill the interval evenly, so that a handful of identities already has every kind.
+    """
+    start = identity * 0.6180339887498949 % 1.0
+    edges = np.cumsum(list(KINDS.values()))
+    drawn = np.searchsorted(edges / edges[-1], (np.arange(count) + start) / count, side="right")
+    return [list(KINDS)[int(n)] for n in rng.permutation(drawn)]
 
 
 def write_query(

@@ -15,10 +15,10 @@ _ENOUGH = {
     "sleeve": 220,
     "lower": 260,
     "shoe": 70,
-    "bag": 110,
-    "hat": 60,
-    "scarf": 70,
-    "held": 45,
+    "bag": 200,
+    "hat": 120,
+    "scarf": 200,
+    "held": 120,
 }
 _HIDDEN = {"hair": 25, "upper": 100, "sleeve": 40, "lower": 60, "shoe": 12}
 CANNOT_TELL = "cannot tell"
@@ -61,7 +61,7 @@ def visible_truth(
         "upper_colour": seen("upper", "upper_colour"),
         "pattern": seen("upper", "pattern"),
         "sleeves": seen("sleeve", "sleeves"),
-        "logo": place(chest_pixels, "logo", 60, 8),
+        "logo": place(chest_pixels, "logo", 150, 8),
         "lower_type": seen("lower", "lower_type"),
         "lower_colour": seen("lower", "lower_colour"),
         "shoe_type": seen("shoe", "shoe_type"),
@@ -70,7 +70,7 @@ def visible_truth(
         "bag_colour": colour("bag", "bag_type", "bag_colour", "none"),
         "hat_type": thing("hat", "hat_type", "none"),
         "hat_colour": colour("hat", "hat_type", "hat_colour", "none"),
-        "glasses": place(eye_pixels, "glasses", 45, 6),
+        "glasses": place(eye_pixels, "glasses", 60, 6),
         "scarf": thing("scarf", "scarf", "none"),
         "scarf_colour": colour("scarf", "scarf", "scarf_colour", "none"),
         "held": thing("held", "held", "nothing"),

@@ -36,7 +36,7 @@ CAMERAS = 15
 JPEG_QUALITY = 94
 CAPTIONS_PER_PICTURE = 2
 #: Part of every world's truth: a world drawn under another number is not continued.
-WORLD_VERSION = 1
+WORLD_VERSION = 2
 
 Progress = Callable[[int, int], None]
 

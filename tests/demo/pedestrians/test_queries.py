@@ -9,7 +9,7 @@ import pytest
 
 from demo.pedestrians.attributes import ATTRIBUTES, sample_person
 from demo.pedestrians.corruption import corrupt
-from demo.pedestrians.queries import KINDS, Query, seen_by_cameras, write_queries, write_query
+from demo.pedestrians.queries import KINDS, Query, kinds_of, seen_by_cameras, write_queries, write_query
 from demo.pedestrians.words import SYNONYMS
 
 TRUTHS = {
@@ -39,6 +39,21 @@ def test_all_kinds_are_written_about_as_often_as_planned(queries: list[Query]) -
     assert set(counts) == set(KINDS)
     for kind, share in KINDS.items():
         assert abs(counts[kind] / len(queries) - share) < 0.06, kind
+
+
+def test_a_handful_of_people_already_has_every_kind() -> None:
+    for first in (0, 30, 275):
+        some = write_queries({n: TRUTHS[n % 120] for n in range(first, first + 6)}, seed=3, per_identity=4)
+        assert {query.kind for query in some} == set(KINDS)
+
+
+@pytest.mark.parametrize("count", [1, 4, 8, 30])
+def test_of_each_kind_an_identity_has_its_share_up_to_rounding(count: int) -> None:
+    for identity in range(40):
+        written = Counter(kinds_of(identity, count, np.random.default_rng(identity)))
+        assert sum(written.values()) == count
+        for kind, share in KINDS.items():
+            assert abs(written[kind] - share * count) < 1, (identity, kind)
 
 
 def test_lengths_run_from_a_few_words_to_beyond_248(queries: list[Query]) -> None:
