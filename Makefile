@@ -15,7 +15,7 @@ SUITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	"$$p" -c '$(SUITS)' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
 
-.PHONY: help setup demo test test-quick lint format bench clean
+.PHONY: help setup demo test test-quick lint format bench locks clean
 
 help:  ## list the targets
 	@echo "CTGI: person search in words, without human captions. Targets:"
@@ -54,6 +54,15 @@ format: $(READY)  ## let ruff put the code in order
 
 bench: $(READY)  ## measured ratios against plain implementations
 	$(BIN)/python -m benchmarks.run
+
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--no-header --constraint constraints.txt --output-file
+
+locks: $(READY)  ## the packages of the container images, by hash (docker/*.txt)
+	$(LOCK) docker/orchestrator.txt pyproject.toml --extra search --extra store
+	$(LOCK) docker/pipeline.txt pyproject.toml --extra pipelines
+	$(LOCK) docker/demo.txt pyproject.toml --extra demo --extra pipelines
+	$(LOCK) docker/tools.txt docker/tools.in
 
 clean:  ## remove the environment and caches; out/ stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -13,7 +13,17 @@ from pathlib import Path
 from ctgi.errors import CtgiError
 from ctgi.storage.atomic import write_json
 
-BENCHMARKS = ("text_encoding", "evaluation", "index_search", "captioning")
+BENCHMARKS = (
+    "text_encoding",
+    "evaluation",
+    "index_search",
+    "dossiers",
+    "captioning",
+    "loader",
+    "training_step",
+    "pipeline_overhead",
+    "store",
+)
 OUT = Path("out/bench")
 
 

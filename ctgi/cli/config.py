@@ -58,8 +58,9 @@ def _settings(parser: argparse.ArgumentParser, command: str, path: Path) -> dict
     if not isinstance(own, dict):
         raise CtgiError(f"{path}: section {command!r} is not a mapping of settings")
     actions = {action.dest: action for action in parser._actions if action.dest not in ("help", "config")}
-    shared = {k: v for k, v in content.items() if k not in COMMANDS}
-    sections = any(k in COMMANDS for k in content)
+    # `release: FOLDER` is a setting; only a mapping under it would be the section of `ctgi release`.
+    sections = {k for k, v in content.items() if k in COMMANDS and isinstance(v, dict)}
+    shared = {k: v for k, v in content.items() if k not in sections}
     settings: dict[str, Any] = {}
     for key, value in {**shared, **own}.items():
         dest = str(key).replace("-", "_")

@@ -16,23 +16,32 @@ from ctgi.datasets.annotations import Sample
 from ctgi.errors import CtgiError
 from ctgi.storage.atomic import write_json
 from ctgi.training.config import TrainConfig
+from ctgi.training.model import Model
 
 FILE = "run.json"
-INDIFFERENT = ("cache_gb", "checkpoint_steps", "device")
-"""Options that change how a run is done and not what comes out; they may differ when it goes on."""
+INDIFFERENT = ("accumulation", "cache_gb", "checkpoint_steps", "device", "recompute", "tensorboard")
+"""Options that change how a run is done and not what comes out (but for rounding, and for the batch norm in
+RDE's token selection); they may differ when it goes on, and so may the number of processes."""
 
 
 def run_card(
-    config: TrainConfig, samples: Sequence[Sample], val: Sequence[Sample], model: nn.Module
+    config: TrainConfig,
+    samples: Sequence[Sample],
+    val: Sequence[Sample],
+    model: Model,
+    trust: Sequence[float] | None = None,
 ) -> dict[str, Any]:
-    """The options that matter, and SHA-256 digests of both splits and of the initial weights."""
-    options = {k: v for k, v in dataclasses.asdict(config).items() if k not in INDIFFERENT}
-    return {
-        "options": options,
+    """The options that matter, and SHA-256 digests of both splits, of the trust in the pairs and of the
+    initial weights."""
+    card: dict[str, Any] = {
+        "options": {k: v for k, v in dataclasses.asdict(config).items() if k not in INDIFFERENT},
         "training set": _digest_samples(samples),
         "validation set": _digest_samples(val),
         "initial weights": _digest_weights(model),
     }
+    if trust is not None:
+        card["trust in pairs"] = hashlib.sha256(json.dumps([float(x) for x in trust]).encode()).hexdigest()
+    return card
 
 
 def claim(out: Path, card: dict[str, Any], started: bool) -> None:
@@ -51,11 +60,11 @@ def claim(out: Path, card: dict[str, Any], started: bool) -> None:
         raise CtgiError(f"{out}: holds a checkpoint without {FILE}; use another output folder or delete it")
     try:
         before = json.loads(file.read_text(encoding="utf-8"))
-        different = [name for name in card if before.get(name) != card[name]]
+        different = [name for name in {**card, **before} if before.get(name) != card.get(name)]
         if "options" in different:
-            old = before.get("options", {})
+            old = before["options"]
             different[0] = ", ".join(k for k, v in card["options"].items() if old.get(k) != v) or "options"
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
         raise CtgiError(f"{file}: damaged ({error}); delete the run's folder and train again") from error
     if different:
         raise CtgiError(

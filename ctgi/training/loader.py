@@ -1,12 +1,14 @@
-"""Picture-caption pairs in memory, and batches of them that depend on (seed, epoch, step) and nothing else.
+"""Picture-caption pairs, and batches of them that depend on (seed, epoch, step) and nothing else.
 
 Since every chance comes from a generator seeded by those three numbers, a resumed run needs no stored
-generator state and no replay: batch 17 of epoch 3 is the same whoever asks for it.
+generator state and no replay: batch 17 of epoch 3 is the same whoever asks for it. Several processes draw for
+the whole batch and keep their share, so they see what one process would.
 """
 
 from __future__ import annotations
 
-import os
+import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,32 +16,38 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ctgi.datasets.annotations import Sample
 from ctgi.datasets.pictures import read_picture
-from ctgi.encoders.pixels import HEIGHT, WIDTH, resized
+from ctgi.encoders.pixels import HEIGHT, WIDTH
 from ctgi.encoders.tokens import tokenize
 from ctgi.errors import CtgiError
 from ctgi.training.augment import Plan, draw_plan, finished, moved, no_plan
+from ctgi.training.distributed import rank, world
+from ctgi.training.pictures import Pictures, Read, open_pictures
+from ctgi.training.samplers import Indices, share
 
-PICTURE_BYTES = 3 * HEIGHT * WIDTH
+AHEAD = 3
+"""Batches prepared while one is in use."""
 
 
 @dataclass(frozen=True)
 class Pairs:
     """Every caption of every picture with it. P pictures, N pairs.
 
-    pixels uint8 (P, 3, 384, 128); owner int64 (P,) identities; picture int64 (N,) rows of pixels;
-    ids int64 (N, L) tokens; length int64 (N,) tokens before padding.
+    pictures: P pictures by row; owner int64 (P,) identities; picture int64 (N,) rows of pictures;
+    ids int32 (N, L) tokens; length int64 (N,) tokens before padding; trust float32 (N,) in the pair;
+    shard int64 (P,) the shard, or folder, that each picture lies in.
     """
 
-    pixels: NDArray[np.uint8]
+    pictures: Pictures
     owner: Tensor
     picture: Tensor
     ids: Tensor
     length: Tensor
+    trust: Tensor
+    shard: Indices
 
     def __len__(self) -> int:
         return len(self.picture)
@@ -49,91 +57,121 @@ class Pairs:
         """int64 (N,): whom each pair is about."""
         return self.owner[self.picture]
 
+    def tokens(self, rows: Tensor) -> Tensor:
+        """int64 (len(rows), longest of them): their captions."""
+        return self.ids[rows, : int(self.length[rows].max())].long()
+
 
 @dataclass(frozen=True)
 class Batch:
-    """B pairs on the training device: pixels float32 (B, 3, 384, 128), ids int64 (B, longest caption),
-    identity int64 (B,), and `pair` int64 (B,), each pair's number in the training set."""
+    """B pairs on the training device, this process's share of a batch.
+
+    pixels float32 (B, 3, 384, 128), normalised; ids int64 (B, longest caption of the whole batch); identity
+    int64 (B,), 0 to n - 1 without gaps; `pair` int64 (B,), each pair's number in the training set; weight
+    float32 (B,), how far this pair is trusted, 1 unless somebody said otherwise.
+    """
 
     pixels: Tensor
     ids: Tensor
     identity: Tensor
     pair: Tensor
+    weight: Tensor
 
 
-def load_pairs(samples: Sequence[Sample], context: int, cache_gb: float, spill: Path) -> Pairs:
-    """Decode every picture once, to 384x128, and tokenize every caption.
+def load_pairs(
+    samples: Sequence[Sample],
+    context: int,
+    cache_gb: float,
+    spill: Path,
+    *,
+    read: Read = read_picture,
+    trust: Sequence[float] | None = None,
+) -> Pairs:
+    """Open the pictures (see `open_pictures` for `cache_gb` and `spill`) and tokenize every caption.
 
-    Beyond `cache_gb` gigabytes the pixels go to the file `spill`, mapped into memory.
-    Raises CtgiError when there is no sample, a sample has no caption or a blank one, or a picture is bad.
+    `trust` has a number from 0 for every caption, in order. Raises CtgiError when there is no sample, a
+    sample has no caption or a blank one, or a picture is bad.
     """
     if not samples:
         raise CtgiError("the caption set is empty: no picture with a caption to train or validate on")
     for sample in samples:
         if not sample.captions or not all(caption.strip() for caption in sample.captions):
             raise CtgiError(f"{sample.picture}: has no caption or a blank one; caption it or leave it out")
-    pixels = _storage(len(samples), cache_gb, spill)
-
-    def decode(row: int) -> None:
-        pixels[row] = resized(read_picture(samples[row].picture))
-
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        for _ in pool.map(decode, range(len(samples))):
-            pass
     ids = tokenize([caption for sample in samples for caption in sample.captions], context)
     counts = torch.tensor([len(sample.captions) for sample in samples])
     return Pairs(
-        pixels=pixels,
+        pictures=open_pictures(samples, cache_gb, spill, read),
         owner=torch.tensor([sample.identity for sample in samples]),
         picture=torch.arange(len(samples)).repeat_interleave(counts),
-        ids=ids,
         # The end token is the largest id, so its first place is the caption's length less one. Padding cannot
         # be counted instead: its id, 0, is also that of an exclamation mark.
         length=ids.argmax(dim=1) + 1,
+        ids=ids.int(),
+        trust=torch.ones(len(ids)) if trust is None else torch.tensor(trust, dtype=torch.float32),
+        shard=np.unique([str(s.picture.parent) for s in samples], return_inverse=True)[1],
     )
 
 
-def batches(
-    pairs: Pairs, *, seed: int, epoch: int, first: int, size: int, augment: bool, device: torch.device
-) -> Iterator[Batch]:
-    """The batches of one epoch from number `first` on, in a random order; the last may be smaller.
+class Loader:
+    """Iterates over this process's share of an epoch's batches from number `first` on.
 
-    The next batch's pixels are prepared on a thread while the current one is in use.
+    Batches are prepared on threads while others are in use; `waited` is the time in seconds that the
+    training loop had to wait for them.
     """
-    # Always three numbers: numpy fills a shorter seed up with zeros, so [s, e] would equal [s, e, 0].
-    order = np.random.default_rng([seed, epoch, 0]).permutation(len(pairs))
-    steps = range(first, step_count(len(pairs), size))
 
-    def prepare(step: int) -> tuple[NDArray[np.int64], NDArray[np.uint8], Plan]:
-        chosen = order[step * size : (step + 1) * size]
-        pixels = pairs.pixels[pairs.picture[chosen].numpy()]
-        if not augment:
-            return chosen, pixels, no_plan(len(chosen))
-        plan = draw_plan(len(chosen), HEIGHT, WIDTH, np.random.default_rng([seed, epoch, 1 + step]))
-        return chosen, moved(pixels, plan), plan
+    def __init__(
+        self,
+        pairs: Pairs,
+        epoch_batches: Sequence[Indices],
+        *,
+        seed: int,
+        epoch: int,
+        first: int,
+        augment: bool,
+        device: torch.device,
+    ) -> None:
+        self.waited = 0.0
+        self._pairs, self._batches, self._first = pairs, epoch_batches, first
+        self._seed, self._epoch, self._augment, self._device = seed, epoch, augment, device
+        self._rank, self._world = rank(), world()
 
-    with ThreadPoolExecutor(max_workers=1) as ahead:
-        waiting: Future[tuple[NDArray[np.int64], NDArray[np.uint8], Plan]] | None = None
-        for step in steps:
-            chosen, pixels, plan = waiting.result() if waiting else prepare(step)
-            waiting = ahead.submit(prepare, step + 1) if step + 1 in steps else None
-            pair = torch.from_numpy(chosen)
-            yield Batch(
-                pixels=finished(torch.from_numpy(pixels).to(device), plan),
-                ids=pairs.ids[pair, : int(pairs.length[pair].max())].to(device),
-                identity=pairs.identity[pair].to(device),
-                pair=pair,
-            )
+    def __iter__(self) -> Iterator[Batch]:
+        ready: deque[Future[tuple[Tensor, Plan]]] = deque()
+        steps = range(self._first, len(self._batches))
+        pool = ThreadPoolExecutor(max_workers=2)
+        try:
+            for step in steps:
+                for later in range(step + len(ready), min(step + AHEAD, steps.stop)):
+                    ready.append(pool.submit(self._prepare, later))
+                start = time.perf_counter()
+                pixels, plan = ready.popleft().result()
+                self.waited += time.perf_counter() - start
+                yield self._batch(step, pixels, plan)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
+    def _prepare(self, step: int) -> tuple[Tensor, Plan]:
+        """Pixels uint8 of the own share, moved, and what is still to be done to them."""
+        batch = self._batches[step]
+        own = share(batch, self._rank, self._world)
+        pixels = self._pairs.pictures.rows(self._pairs.picture[batch[own]].numpy())
+        if self._augment:
+            chance = np.random.default_rng([self._seed, self._epoch, 1 + step])
+            plan = draw_plan(len(batch), HEIGHT, WIDTH, chance).part(own)
+            pixels = moved(pixels, plan)
+        else:
+            plan = no_plan(len(pixels))
+        tensor = torch.from_numpy(pixels)
+        return (tensor.pin_memory() if self._device.type == "cuda" else tensor), plan
 
-def step_count(pairs: int, size: int) -> int:
-    """Steps an epoch: every pair once, the last batch as small as it comes."""
-    return -(-pairs // size)
-
-
-def _storage(count: int, cache_gb: float, spill: Path) -> NDArray[np.uint8]:
-    shape = (count, 3, HEIGHT, WIDTH)
-    if count * PICTURE_BYTES <= cache_gb * 1e9:
-        return np.empty(shape, np.uint8)
-    spill.parent.mkdir(parents=True, exist_ok=True)
-    return np.memmap(spill, np.uint8, "w+", shape=shape)
+    def _batch(self, step: int, pixels: Tensor, plan: Plan) -> Batch:
+        pairs, device, batch = self._pairs, self._device, torch.from_numpy(self._batches[step])
+        own = share(self._batches[step], self._rank, self._world)
+        pair = batch[own]
+        return Batch(
+            pixels=finished(pixels.to(device, non_blocking=True), plan),
+            ids=pairs.tokens(batch)[own].to(device),
+            identity=pairs.identity[pair].to(device),
+            pair=pair.to(device),
+            weight=pairs.trust[pair].to(device),
+        )

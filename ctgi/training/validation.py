@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ctgi.encoders.dual import DualEncoder
 from ctgi.errors import CtgiError
 from ctgi.evaluation.metrics import evaluate
 from ctgi.training.augment import finished, no_plan
+from ctgi.training.distributed import rank, total, world
 from ctgi.training.loader import Pairs
 
 Embeddings = NDArray[np.float32]
@@ -25,26 +27,30 @@ Metrics = Callable[[Embeddings, Embeddings, Identities, Identities], Mapping[str
 def embed(
     encoder: DualEncoder, pairs: Pairs, device: torch.device, size: int = 64
 ) -> tuple[Embeddings, Embeddings]:
-    """Unit-norm float32 embeddings of all captions (N, D) and all pictures (P, D), without augmentation."""
+    """Unit-norm float32 embeddings of all captions (N, D) and all pictures (P, D), without augmentation.
+
+    Processes share the work, and all of them get all of it.
+    """
     training = encoder.training
     encoder.eval()
     try:
-        texts = np.empty((len(pairs), encoder.dim), np.float32)
+        texts = torch.zeros(len(pairs), encoder.dim, device=device)
         # Captions of like length share a batch, so that little padding is computed.
-        order = torch.argsort(pairs.length, stable=True)
-        for start in range(0, len(order), 4 * size):
-            rows = order[start : start + 4 * size]
-            ids = pairs.ids[rows, : int(pairs.length[rows].max())].to(device)
-            texts[rows.numpy()] = encoder.encode_text(ids).cpu().numpy()
-        pictures = np.empty((len(pairs.pixels), encoder.dim), np.float32)
-        for start in range(0, len(pictures), size):
-            chunk = torch.from_numpy(np.array(pairs.pixels[start : start + size])).to(device)
-            pictures[start : start + size] = (
-                encoder.encode_image(finished(chunk, no_plan(len(chunk)))).cpu().numpy()
-            )
+        for rows in _own_batches(torch.argsort(pairs.length, stable=True), 4 * size):
+            texts[rows.to(device)] = encoder.encode_text(pairs.tokens(rows).to(device))
+        pictures = torch.zeros(len(pairs.pictures), encoder.dim, device=device)
+        for rows in _own_batches(torch.arange(len(pictures)), size):
+            pixels = torch.from_numpy(pairs.pictures.rows(rows.numpy())).to(device)
+            pictures[rows.to(device)] = encoder.encode_image(finished(pixels, no_plan(len(pixels))))
+        # Every row is one process's and zero in the others: the sum puts them together.
+        return total(texts).cpu().numpy(), total(pictures).cpu().numpy()
     finally:
         encoder.train(training)
-    return texts, pictures
+
+
+def _own_batches(order: Tensor, size: int) -> Sequence[Tensor]:
+    starts = range(rank() * size, len(order), world() * size)
+    return [order[start : start + size] for start in starts]
 
 
 def validate(

@@ -10,6 +10,7 @@ import pytest
 from ctgi import __version__
 from ctgi.cli import search
 from ctgi.cli.main import COMMANDS, main
+from ctgi.cli.pipeline import VERBS
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
@@ -33,6 +34,10 @@ def test_flags_in_examples_exist(capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             main([command, "--help"])
         usage, _, examples = capsys.readouterr().out.partition("examples:")
+        for verb in VERBS if command == "pipeline" else ():  # its verbs have flags of their own
+            with pytest.raises(SystemExit):
+                main([command, verb, "--help"])
+            usage += capsys.readouterr().out
         for flag in re.findall(r"--[a-z-]+", examples):
             assert flag in usage, f"ctgi {command} has no {flag}"
 
@@ -64,7 +69,7 @@ def test_version_and_bare_help(capsys: pytest.CaptureFixture[str]) -> None:
         (["evaluate", ".", "--layout", "rstpreid", "--release", "r"], "data_captions.json"),
         (["export", "--out", "r"], "nothing to do"),
         (["train", "c", "--out", "o", "--encoder", "e", "--epochs", "0"], "epochs"),
-        (["ablate", ".", "--out", "o"], "no release was named"),
+        (["ablate", ".", "--out", "o"], "no captions were named"),
         (["search", "a", "--config", "no.yaml"], "no.yaml"),
         (["search", "a", "--config"], "expected one argument"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from ctgi.cli.main import main
+from ctgi.cli.train import LEARNING, LOSSES, MACHINE, SWITCHES
 
 
 @pytest.fixture
@@ -17,13 +19,20 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[SimpleNamespace]:
     """What the engine is called with."""
     calls: list[SimpleNamespace] = []
 
-    def engine(settings: Any, samples: Any, val: Any, encoder: Any, out: Path) -> SimpleNamespace:
-        calls.append(SimpleNamespace(settings=settings, samples=samples, val=val, encoder=encoder, out=out))
+    def engine(
+        settings: Any, samples: Any, val: Any, encoder: Any, out: Path, **more: Any
+    ) -> SimpleNamespace:
+        given = {"settings": settings, "samples": samples, "val": val, "encoder": encoder, "out": out}
+        calls.append(SimpleNamespace(**given, **more))
+        history = ({},) * (settings.epochs - 1 if settings.patience else settings.epochs)
         return SimpleNamespace(
-            metrics={"R@1": 50.0}, seconds=1.0, best_epoch=1, best=out / "best", history=()
+            metrics={"R@1": 50.0}, seconds=1.0, best_epoch=1, best=out / "best", history=history
         )
 
     monkeypatch.setattr("ctgi.training.engine.train", engine)
+    build = "ctgi.training.objectives.build"
+    monkeypatch.setattr(f"{build}.build_encoder", lambda name, encoder, config: encoder)
+    monkeypatch.setattr(f"{build}.build_objective", lambda name, encoder, config, **sizes: (name, sizes))
     monkeypatch.setattr(
         "ctgi.encoders.loading.load_checkpoint", lambda folder, context: (Path(folder), context)
     )
@@ -55,6 +64,7 @@ def test_pseudo_captions_with_a_data_sets_val(
     assert len(call.samples) == 8 and {s.picture.name.split("_")[0] for s in call.samples} == {"train"}
     assert {s.picture.name.split("_")[0] for s in call.val} == {"val"}
     assert call.settings.epochs == 3 and call.settings.augment and call.encoder == (clip, 248)
+    assert call.objective == ("irra", {"identities": 4, "pairs": 8})
     assert main([*words, "--text", "static_caption", "--context", "77"]) == 0
     assert trained[1].encoder == (clip, 77)
     assert all(
@@ -88,12 +98,72 @@ def test_a_data_sets_own_captions(
     assert json.loads(figures.read_text(encoding="utf-8"))["captions"] == 24
 
 
+def test_every_option_of_the_engine_has_its_flag(
+    dataset: Path, clip: Path, trained: list[SimpleNamespace], tmp_path: Path
+) -> None:
+    words = ["train", str(dataset), "--layout", "rstpreid", "--encoder", str(clip), "--out",
+             str(tmp_path / "run"), "--model", "rde", "--sampler", "identity", "--instances", "2",
+             "--accumulation", "4", "--recompute", "--tensorboard", "--patience", "3", "--rde-new-lr", "2e-3",
+             "--rde-consensus", "published", "--tal-tau", "0.02", "--precision", "bf16"]  # fmt: skip
+    assert main(words) == 0
+    [call] = trained
+    chosen = {
+        "sampler": "identity", "instances": 2, "accumulation": 4, "recompute": True, "tensorboard": True,
+        "patience": 3, "rde_new_lr": 2e-3, "rde_consensus": "published", "tal_tau": 0.02, "precision": "bf16",
+    }  # fmt: skip
+    assert {name: getattr(call.settings, name) for name in chosen} == chosen
+    assert call.objective == ("rde", {"identities": 4, "pairs": 24})
+    assert call.settings.select_on == "val"
+    known = {field.name for field in dataclasses.fields(call.settings)}
+    flags = {name.replace("-", "_") for name in {**LEARNING, **LOSSES, **MACHINE, **SWITCHES}}
+    # The others have flags of another shape (--no-augment, --select-on-test), or are IRRA's constant.
+    assert known - flags == {"augment", "select_on", "bias_lr_factor"}
+
+
+def test_selection_on_test_is_said_and_marked(
+    dataset: Path, clip: Path, trained: list[SimpleNamespace], tmp_path: Path, capsys: Any
+) -> None:
+    words = ["train", str(dataset), "--layout", "rstpreid", "--encoder", str(clip), "--out",
+             str(tmp_path / "run"), "--select-on-test"]  # fmt: skip
+    assert main(words) == 0
+    [call] = trained
+    assert {s.picture.name.split("_")[0] for s in call.val} == {"test"}
+    assert call.settings.select_on == "test"
+    printed = capsys.readouterr()
+    assert "warning: the epoch is chosen on the test split" in printed.err
+    assert "on test: R@1 50.00 (chosen on it: no measurement)" in printed.out
+
+
+def test_shards_are_written_checked_and_trained_on(
+    dataset: Path, clip: Path, trained: list[SimpleNamespace], tmp_path: Path, capsys: Any
+) -> None:
+    shards = tmp_path / "shards"
+    words = ["shards", str(dataset), "--layout", "rstpreid", "--out", str(shards), "--per-shard", "3"]
+    assert main(words) == 0 and "8 pictures in 3 shards" in capsys.readouterr().out
+    assert main(words) == 0  # finished: nothing is left to do
+    assert main(["shards", "--check", str(shards)]) == 0 and "3 shards are" in capsys.readouterr().out
+    words = ["train", str(shards), "--val", str(dataset), "--layout", "rstpreid", "--encoder", str(clip),
+             "--out", str(tmp_path / "run"), "--shard-window", "2"]  # fmt: skip
+    assert main(words) == 0
+    [call] = trained
+    assert len(call.samples) == 8 and len(call.val) == 8 and call.settings.shard_window == 2
+    assert call.read(call.samples[3].picture).size == call.read(call.val[3].picture).size == (32, 96)
+    (shards / "shard-000001.tar").write_bytes(b"short")
+    assert main(words) == 2
+    assert "shard-000001.tar: damaged shard" in capsys.readouterr().err
+    assert (
+        main(["shards", str(dataset), "--layout", "rstpreid", "--out", str(shards), "--per-shard", "0"]) == 2
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["c.parquet", "--encoder", "e"], "--pictures"),
         (["c.parquet", "--encoder", "e", "--pictures", "p"], "c.parquet"),
         (["c.parquet", "--encoder", "e", "--pictures", "p", "--lr-step", "day"], "lr_step"),
+        (["c.parquet", "--encoder", "e", "--pictures", "p", "--rde-consensus", "loud"], "rde_consensus"),
+        (["c.parquet", "--encoder", "e", "--pictures", "p", "--model", "blip"], "--model"),
     ],
 )
 def test_what_is_missing_is_named(words: list[str], said: str, capsys: Any, tmp_path: Path) -> None:

@@ -32,12 +32,26 @@ def test_the_defaults_are_the_published_run() -> None:
         {"augment": "yes"},
         {"select": ""},
         {"weight_decay": -1e-9},
+        {"sampler": "balanced"},
+        {"accumulation": 0},
+        {"rde_new_lr": 0},
+        {"patience": -1},
+        {"recompute": 1},
+        {"select_on": "train"},
     ],
 )
 def test_a_bad_value_is_named(values: dict[str, Any]) -> None:
     (name,) = values
     with pytest.raises(CtgiError, match=f"^training option {name}="):
         TrainConfig.from_mapping(values)
+
+
+def test_options_that_do_not_go_together() -> None:
+    with pytest.raises(CtgiError, match="instances=5 is not a divisor of batch_size=64"):
+        TrainConfig(sampler="identity", instances=5)
+    with pytest.raises(CtgiError, match="shard_window=2 is not 0"):
+        TrainConfig(sampler="identity", shard_window=2)
+    assert TrainConfig(instances=5, shard_window=2)
 
 
 def test_an_unknown_option_is_named() -> None:

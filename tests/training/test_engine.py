@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from ctgi.training import engine
 from ctgi.training.config import TrainConfig
 from ctgi.training.engine import TrainResult, train
 from ctgi.training.loader import Batch, load_pairs
-from ctgi.training.objective import SDM
+from ctgi.training.objectives.sdm import SDM
 from ctgi.training.validation import embed, protocol_metrics
 
 Sets = tuple[tuple[Sample, ...], tuple[Sample, ...]]
@@ -43,7 +44,10 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 
 
 def timeless(result: TrainResult) -> list[dict[str, Any]]:
-    return [{name: value for name, value in record.items() if name != "seconds"} for record in result.history]
+    return [
+        {name: value for name, value in record.items() if name not in ("seconds", "loader_wait_seconds")}
+        for record in result.history
+    ]
 
 
 def test_it_learns_and_keeps_the_best_epoch(samples: Sets, make_encoder: Make, tmp_path: Path) -> None:
@@ -107,7 +111,7 @@ def dying(function: Callable[..., Any], call: int, after: bool) -> Callable[...,
         ("save_state", 3),
         ("save_state", 6),
         ("save_checkpoint", 1),
-        ("write_text", 3),
+        ("observe", 2),
         ("validate", 2),
     ],
 )
@@ -251,3 +255,98 @@ def test_half_precision_towers_train(samples: Sets, make_encoder: Make, tmp_path
     )
     assert half.history[0]["losses"]["sdm"] == pytest.approx(full.history[0]["losses"]["sdm"], rel=0.1)
     assert load_file(half.best / "model.safetensors")["text_projection"].dtype == torch.float32
+
+
+def test_it_stops_when_nothing_gets_better(samples: Sets, make_encoder: Make, tmp_path: Path) -> None:
+    values = iter([40.0, 60.0, 60.0, 50.0, 99.0])
+
+    def metrics(*_: Any) -> dict[str, float]:
+        return {"R@1": next(values)}
+
+    config = TrainConfig(**{**SHORT.__dict__, "epochs": 9, "patience": 2})
+    result = run(samples, make_encoder(), tmp_path / "run", config, metrics=metrics)
+    assert (result.best_epoch, len(result.history)) == (2, 4)
+    assert run(samples, make_encoder(), tmp_path / "run", config, metrics=metrics) == result
+    assert next(values) == 99
+
+
+def test_what_was_chosen_on_test_is_marked(samples: Sets, make_encoder: Make, tmp_path: Path) -> None:
+    for on in ("val", "test"):
+        config = TrainConfig(**{**SHORT.__dict__, "epochs": 1, "select_on": on})
+        result = run(samples, make_encoder(), tmp_path / on, config)
+        with safe_open(result.best / "model.safetensors", "pt") as file:
+            assert file.metadata()["selected_on"] == on
+        assert json.loads((tmp_path / on / "run.json").read_text())["options"]["select_on"] == on
+        assert result.history[0]["selected_on"] == on
+    with pytest.raises(CtgiError, match="other select_on;"):
+        run(samples, make_encoder(), tmp_path / "val", config)
+
+
+def test_every_step_is_on_record(samples: Sets, make_encoder: Make, tmp_path: Path) -> None:
+    result = run(samples, make_encoder(), tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "steps.jsonl").read_text().splitlines()]
+    assert [(line["epoch"], line["step"]) for line in lines] == [(e, s) for e in range(3) for s in range(4)]
+    for record in result.history:
+        own = [line for line in lines if line["epoch"] == record["epoch"] - 1]
+        assert np.mean([line["losses"]["sdm"] for line in own]) == pytest.approx(record["losses"]["sdm"])
+        assert {line["lr"] for line in own} == {record["lr"]}
+
+
+def test_tensorboard_where_it_is_wanted(samples: Sets, make_encoder: Make, tmp_path: Path) -> None:
+    accumulator = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator", reason="tensorboard is not installed"
+    )
+    config = TrainConfig(**{**SHORT.__dict__, "tensorboard": True})
+    result = run(samples, make_encoder(), tmp_path / "run", config)
+    events = accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("loss/sdm")] == list(range(12))
+    expected = [record["metrics"]["R@1"] for record in result.history]
+    assert [event.value for event in events.Scalars("val/R@1")] == pytest.approx(expected)
+
+
+def test_tensorboard_that_is_missing_is_one_line(
+    samples: Sets, make_encoder: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    config = TrainConfig(**{**SHORT.__dict__, "tensorboard": True})
+    with pytest.raises(CtgiError, match=r"tensorboard is not installed: pip install 'ctgi\[tensorboard\]'"):
+        run(samples, make_encoder(), tmp_path / "run", config)
+
+
+def test_trust_weighs_the_pairs_and_belongs_to_the_run(
+    samples: Sets, make_encoder: Make, tmp_path: Path
+) -> None:
+    class Weighed(nn.Module):
+        def forward(self, encoder: DualEncoder, batch: Batch) -> dict[str, Tensor]:
+            seen.update(zip(batch.pair.tolist(), batch.weight.tolist(), strict=True))
+            people.update(batch.identity.tolist())
+            return {"sdm": encoder.encode_text(batch.ids).sum() * batch.weight.sum()}
+
+    seen: dict[int, float] = {}
+    people: set[int] = set()
+    trust = [n / 32 for n in range(32)]
+    run(samples, make_encoder(), tmp_path / "run", objective=Weighed(), trust=trust)
+    assert [seen[n] for n in range(32)] == pytest.approx(trust)
+    assert people == set(range(12))  # though the samples' own numbers have gaps
+    for other in ([1.0] * 32, None):
+        with pytest.raises(CtgiError, match="other trust in pairs;"):
+            run(samples, make_encoder(), tmp_path / "run", objective=Weighed(), trust=other)
+    for bad, said in (([1.0], "1 numbers for 32"), ([-1.0] * 32, "trust -1.0"), ([0.0] * 32, "0 everywhere")):
+        with pytest.raises(CtgiError, match=said):
+            run(samples, make_encoder(), tmp_path / "new", trust=bad)
+
+
+def test_the_identity_sampler_trains(samples: Sets, make_encoder: Make, tmp_path: Path) -> None:
+    class Counting(SDM):
+        def forward(self, encoder: DualEncoder, batch: Batch) -> dict[str, Tensor]:
+            counts.append(batch.identity.bincount().unique().tolist())
+            return super().forward(encoder, batch)
+
+    counts: list[list[int]] = []
+    options = {**SHORT.__dict__, "sampler": "identity", "instances": 2}
+    run(samples, make_encoder(), tmp_path / "run", TrainConfig(**options), objective=Counting(50.0))
+    assert counts and all(count in ([0, 2], [2]) for count in counts)
+    with pytest.raises(CtgiError, match="wants 16 people in a batch and the set has 12"):
+        big = TrainConfig(**{**options, "batch_size": 32})
+        run(samples, make_encoder(), tmp_path / "big", big)

@@ -1,17 +1,23 @@
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ctgi.datasets.annotations import Sample
 from ctgi.datasets.pictures import read_picture
 from ctgi.encoders.pixels import normalised, resized
 from ctgi.encoders.tokens import END, tokenize
 from ctgi.errors import CtgiError
-from ctgi.training.loader import Batch, Pairs, batches, load_pairs, step_count
+from ctgi.training.config import TrainConfig
+from ctgi.training.loader import Batch, Loader, Pairs, load_pairs
+from ctgi.training.pictures import Kept, Streamed, clear, open_pictures
+from ctgi.training.samplers import epoch_batches
 
 Samples = tuple[Sample, ...]
 CPU = torch.device("cpu")
@@ -23,7 +29,8 @@ def pairs(samples: tuple[Samples, Samples], tmp_path: Path) -> Pairs:
 
 
 def run(pairs: Pairs, epoch: int = 0, first: int = 0, augment: bool = True, size: int = 5) -> list[Batch]:
-    return list(batches(pairs, seed=3, epoch=epoch, first=first, size=size, augment=augment, device=CPU))
+    batches = epoch_batches(TrainConfig(batch_size=size, seed=3), pairs, epoch)
+    return list(Loader(pairs, batches, seed=3, epoch=epoch, first=first, augment=augment, device=CPU))
 
 
 def test_every_caption_is_a_pair_with_its_picture_and_person(
@@ -33,15 +40,16 @@ def test_every_caption_is_a_pair_with_its_picture_and_person(
     assert len(pairs) == len(expected) > len(samples[0])
     for n, (row, identity, text) in enumerate(expected):
         assert (int(pairs.picture[n]), int(pairs.identity[n])) == (row, identity)
-        assert torch.equal(pairs.ids[n, : pairs.length[n]], tokenize([text], 77)[0])
-    np.testing.assert_array_equal(pairs.pixels[3], resized(read_picture(samples[0][3].picture)))
+        assert torch.equal(pairs.tokens(torch.tensor([n]))[0], tokenize([text], 77)[0])
+    [pixels] = pairs.pictures.rows(np.array([3]))
+    np.testing.assert_array_equal(pixels, resized(read_picture(samples[0][3].picture)))
 
 
 def test_an_epoch_is_every_pair_once_in_an_order_of_its_own(pairs: Pairs) -> None:
     first, second = (torch.cat([b.pair for b in run(pairs, epoch)]) for epoch in (0, 1))
     assert sorted(first.tolist()) == sorted(second.tolist()) == list(range(len(pairs)))
     assert not torch.equal(first, second)
-    assert len(run(pairs)) == step_count(len(pairs), 5) and len(run(pairs)[-1].pair) == len(pairs) % 5
+    assert len(run(pairs)) == -(-len(pairs) // 5) and len(run(pairs)[-1].pair) == len(pairs) % 5
 
 
 def test_a_batch_is_cut_to_its_longest_caption(pairs: Pairs) -> None:
@@ -63,17 +71,73 @@ def test_a_batch_depends_on_seed_epoch_and_step_alone(pairs: Pairs) -> None:
 
 def test_without_augmentation_the_pictures_are_what_search_sees(pairs: Pairs) -> None:
     batch = run(pairs, augment=False)[0]
-    expected = normalised(pairs.pixels[pairs.picture[batch.pair].numpy()])
+    expected = normalised(pairs.pictures.rows(pairs.picture[batch.pair].numpy()))
     np.testing.assert_allclose(batch.pixels.numpy(), expected, rtol=0, atol=1e-6)
 
 
 def test_pictures_beyond_the_memory_allowed_come_from_a_file(
     samples: tuple[Samples, Samples], pairs: Pairs, tmp_path: Path
 ) -> None:
-    spilled = load_pairs(samples[0], 77, 0.0, tmp_path / "deep" / "spill")
-    assert (tmp_path / "deep" / "spill").stat().st_size == pairs.pixels.nbytes
+    spill = tmp_path / "deep" / "train"
+    spilled = load_pairs(samples[0], 77, 0.0, spill)
+    [file] = spill.parent.iterdir()
+    assert file.stat().st_size == 24 * 3 * 384 * 128
     for a, b in zip(run(pairs), run(spilled), strict=True):
         assert torch.equal(a.pixels, b.pixels)
+
+
+def test_a_mapped_file_is_used_again_until_a_picture_changes(
+    samples: tuple[Samples, Samples], tmp_path: Path
+) -> None:
+    opened: list[Path] = []
+
+    def read(path: Path) -> Image.Image:
+        opened.append(path)
+        return read_picture(path)
+
+    def rows() -> np.ndarray:
+        pictures = open_pictures(samples[1], 0.0, tmp_path / "run" / "val", read)
+        assert isinstance(pictures, Kept)
+        return pictures.rows(np.arange(8))
+
+    first = rows()
+    assert len(opened) == 8
+    np.testing.assert_array_equal(rows(), first)
+    assert len(opened) == 8
+    Image.new("RGB", (9, 9), "white").save(samples[1][0].picture)
+    assert (rows()[0] == 255).all() and len(opened) == 16
+    assert len(list((tmp_path / "run").iterdir())) == 1  # the file of the old pictures is gone
+    clear(tmp_path / "run" / "val")
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_pictures_are_streamed_where_the_disk_is_too_small(
+    samples: tuple[Samples, Samples], pairs: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    streamed = load_pairs(samples[0], 77, 0.0, tmp_path / "train")
+    assert isinstance(streamed.pictures, Streamed) and len(streamed.pictures) == 24
+    for a, b in zip(run(pairs), run(streamed), strict=True):
+        assert torch.equal(a.pixels, b.pixels)
+    samples[0][5].picture.write_text("no picture")
+    with pytest.raises(CtgiError, match="05.png|not a picture"):
+        run(streamed)
+
+
+def test_trust_becomes_the_weight_of_its_pair(samples: tuple[Samples, Samples], tmp_path: Path) -> None:
+    trust = [n / 100 for n in range(32)]
+    pairs = load_pairs(samples[0], 77, 1.0, tmp_path / "s", trust=trust)
+    for batch in run(pairs):
+        assert batch.weight.tolist() == pytest.approx([trust[n] for n in batch.pair.tolist()])
+    assert all((batch.weight == 1).all() for batch in run(load_pairs(samples[0], 77, 1.0, tmp_path / "s")))
+
+
+def test_an_epoch_that_is_left_early_leaves_no_thread(pairs: Pairs) -> None:
+    before = threading.active_count()
+    batches = epoch_batches(TrainConfig(batch_size=5, seed=3), pairs, 0)
+    for _ in Loader(pairs, batches, seed=3, epoch=0, first=0, augment=True, device=CPU):
+        break
+    assert threading.active_count() == before
 
 
 def test_an_exclamation_mark_is_part_of_a_caption(tmp_path: Path, samples: tuple[Samples, Samples]) -> None:

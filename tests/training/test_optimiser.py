@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from ctgi.errors import CtgiError
 from ctgi.training.config import TrainConfig
 from ctgi.training.optimiser import make_optimiser, rate_and_decay
 
@@ -39,7 +40,7 @@ def test_grouped_steps_equal_one_group_per_parameter() -> None:
         )
 
     ours, plain = model(), model()
-    optimiser = make_optimiser(ours.named_parameters(), config)
+    optimiser = make_optimiser(ours, config)
     reference = torch.optim.Adam(
         [
             {"params": [p], "lr": rate_and_decay(n, config)[0], "weight_decay": rate_and_decay(n, config)[1]}
@@ -58,8 +59,54 @@ def test_grouped_steps_equal_one_group_per_parameter() -> None:
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
 
 
+class Layer(nn.Module):
+    """A layer with something of its own inside, of a role or of none."""
+
+    def __init__(self, role: str | None = None) -> None:
+        super().__init__()
+        self.inner = nn.Linear(2, 2)
+        self.scale = nn.Parameter(torch.ones(2))
+        if role is not None:
+            self.lr_role = role
+
+
+def test_a_role_reaches_down_to_the_next_module_that_has_one() -> None:
+    model = nn.Module()
+    model.plain, model.new, model.selection = Layer(), Layer("new"), Layer("rde_new")
+    model.selection.deep = Layer("new")
+    config = TrainConfig(rde_new_lr=2e-3)
+    by_shape = {id(p): group for group in make_optimiser(model, config).param_groups for p in group["params"]}
+    got = {
+        name: (by_shape[id(p)]["full_lr"], by_shape[id(p)]["weight_decay"])
+        for name, p in model.named_parameters()
+    }
+    expected = {
+        "plain.inner.weight": (1e-5, 4e-5),
+        "plain.inner.bias": (2e-5, 0),
+        "plain.scale": (1e-5, 4e-5),
+        "new.inner.weight": (5e-5, 4e-5),
+        "new.inner.bias": (2e-5, 0),
+        "new.scale": (5e-5, 4e-5),
+        # RDE: weights and biases of the token selection alike, biases without decay.
+        "selection.inner.weight": (2e-3, 4e-5),
+        "selection.inner.bias": (2e-3, 0),
+        "selection.scale": (2e-3, 4e-5),
+        "selection.deep.inner.weight": (5e-5, 4e-5),
+        "selection.deep.inner.bias": (2e-5, 0),
+        "selection.deep.scale": (5e-5, 4e-5),
+    }
+    assert got.keys() == expected.keys()
+    for name, pair in expected.items():
+        assert got[name] == pytest.approx(pair), name
+
+
+def test_an_unknown_role_is_named() -> None:
+    with pytest.raises(CtgiError, match="0: lr_role 'fast' is not one of"):
+        make_optimiser(nn.Sequential(Layer("fast")), TrainConfig())
+
+
 def test_frozen_parameters_are_left_out() -> None:
     model = nn.Linear(2, 2)
     model.bias.requires_grad_(False)
-    groups = make_optimiser(model.named_parameters(), TrainConfig()).param_groups
+    groups = make_optimiser(model, TrainConfig()).param_groups
     assert [p.shape for group in groups for p in group["params"]] == [model.weight.shape]
