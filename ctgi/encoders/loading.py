@@ -3,6 +3,11 @@
 Other code of this family swallows shape mismatches and trains on with random positions. Here a missing, an
 unexpected or a misshapen key stops with one line; only the two positional tables may change, by the named
 rules in `grid` and `stretch`.
+
+A configuration without "kind" is open_clip's own, and so are the names of its weights: plain CLIP towers,
+which is also what IRRA leaves behind, since its other layers serve training only. "kind": "rde" adds RDE's
+token selection, in the configuration under "selection" and among the weights as image_selection.* and
+text_selection.*.
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ from torch import Tensor
 from ctgi.encoders.dual import DualEncoder
 from ctgi.encoders.grid import resize_grid
 from ctgi.encoders.pixels import HEIGHT, WIDTH
+from ctgi.encoders.rde import KIND, OF, RdeEncoder
 from ctgi.encoders.stretch import stretch_positions, stretched_length
 from ctgi.errors import CtgiError
 
@@ -40,13 +46,14 @@ def load_encoder(
     weights: Path | str | None,
     context: int | None = None,
 ) -> DualEncoder:
-    """Build a dual encoder at 384x128 and fill it.
+    """Build an encoder of the configuration's kind at 384x128 and fill it.
 
-    `config`: an open_clip model configuration, the path of one (JSON), or the name of one that open_clip
-    ships ("ViT-B-16-quickgelu"). `weights`: a safetensors file with open_clip's keys; "openai" for the
-    published CLIP of that name, which needs the network once; None for random weights from torch's
-    generator. `context`: number of text positions wanted, by default the configuration's own; the one change
-    possible is stretching (77 -> 248). Half-precision files are widened to float32.
+    `config`: an open_clip model configuration (with "kind" and "selection" for RDE's), the path of one
+    (JSON), or the name of one that open_clip ships ("ViT-B-16-quickgelu"). `weights`: a safetensors file with
+    the encoder's keys; "openai" for the published CLIP of that name, which needs the network once; None for
+    random weights from torch's generator. `context`: number of text positions wanted, by default the
+    configuration's own; the one change possible is stretching (77 -> 248). Half-precision files are widened
+    to float32.
 
     Raises CtgiError for an unreadable or unsupported configuration, unreadable weights, a missing, unexpected
     or misshapen key, a context that cannot be reached, or a download that fails.
@@ -56,7 +63,7 @@ def load_encoder(
     source = _config(config)
     target, stretch = _target(source, context)
     try:
-        encoder = DualEncoder(target)
+        encoder = RdeEncoder(target) if target.get("kind") == KIND else DualEncoder(target)
     except (TypeError, ValueError, AttributeError, AssertionError, RuntimeError, KeyError) as error:
         raise CtgiError(
             f"encoder configuration {_name(config)}: open_clip cannot build it ({_line(error)})"
@@ -84,7 +91,7 @@ def save_checkpoint(
     config = folder / f".{CONFIG}.tmp"
     config.write_text(json.dumps(encoder.config, indent=2) + "\n", encoding="utf-8")
     os.replace(config, folder / CONFIG)
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.clip.state_dict().items()}
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in _stored(encoder).items()}
     save_tensors(state, folder / WEIGHTS, metadata)
 
 
@@ -123,10 +130,34 @@ def _config(config: Mapping[str, Any] | Path | str) -> dict[str, Any]:
         for key, kind in (("embed_dim", int), ("vision_cfg", dict), ("text_cfg", dict))
     ):
         raise CtgiError(f"encoder configuration {_name(config)}: needs embed_dim, vision_cfg and text_cfg")
-    unknown = sorted(set(raw) - CLIP_KEYS)
+    if "kind" in raw:
+        _check_kind(raw, _name(config))
+    unknown = sorted(set(raw) - CLIP_KEYS - ({"kind", "selection"} if "kind" in raw else set()))
     if unknown:
         raise CtgiError(f"encoder configuration {_name(config)}: {', '.join(unknown)} is not supported here")
     return raw
+
+
+def _check_kind(raw: dict[str, Any], name: str) -> None:
+    if raw["kind"] != KIND:
+        raise CtgiError(
+            f"encoder configuration {name}: kind {raw['kind']!r} is unknown; {KIND}, or none for CLIP"
+        )
+    selection = raw.get("selection")
+    fine = (
+        isinstance(selection, dict)
+        and selection.keys() == {"ratio", "of", "width"}
+        and isinstance(selection["ratio"], float)
+        and 0.001 <= selection["ratio"] <= 1
+        and selection["of"] in OF
+        and isinstance(selection["width"], int)
+        and selection["width"] >= 2
+    )
+    if not fine:
+        raise CtgiError(
+            f"encoder configuration {name}: selection is {selection!r}; it needs a ratio from 0.001 to 1, "
+            f"of ({' or '.join(OF)}) and a width"
+        )
 
 
 def _target(source: dict[str, Any], context: int | None) -> tuple[dict[str, Any], bool]:
@@ -151,6 +182,8 @@ def _check_supported(encoder: DualEncoder, name: str) -> None:
         and clip.text_pool_type == "argmax"
         and isinstance(clip.text_projection, torch.nn.Parameter)
         and clip.attn_mask is not None
+        and clip.visual.attn_pool is None
+        and clip.visual.pool_type == "tok"
         and not vision.get("output_tokens")
         and not encoder.config["text_cfg"].get("output_tokens")
     )
@@ -209,7 +242,7 @@ def _grid(config: dict[str, Any]) -> tuple[int, int]:
 
 
 def _fill(encoder: DualEncoder, state: dict[str, Tensor], origin: str) -> None:
-    wanted = encoder.clip.state_dict()
+    wanted = _stored(encoder)
     faults = (
         ("lacks", [name for name in wanted if name not in state]),
         ("has the unexpected", [name for name in state if name not in wanted]),
@@ -221,7 +254,14 @@ def _fill(encoder: DualEncoder, state: dict[str, Tensor], origin: str) -> None:
             raise CtgiError(
                 f"{origin}: {verb} {names[0]}{more}; configuration and weights are not of the same model"
             )
-    encoder.clip.load_state_dict(state, strict=True)
+    with torch.no_grad():
+        for name, tensor in wanted.items():
+            tensor.copy_(state[name])
+
+
+def _stored(encoder: DualEncoder) -> dict[str, Tensor]:
+    """Weights and buffers by the names they have in a file: open_clip's for the towers."""
+    return {name.removeprefix("clip."): tensor for name, tensor in encoder.state_dict().items()}
 
 
 def _name(config: Mapping[str, Any] | Path | str) -> str:

@@ -61,8 +61,9 @@ def write_onnx(encoder: Any, folder: Path, *, size: tuple[int, int]) -> None:
         CtgiError: the exporter cannot follow the model.
     """
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length", min=2, max=int(encoder.context))
-    # Neither 1 nor equal to each other: the exporter would take such an axis for a constant.
-    ids = torch.full((2, min(7, int(encoder.context) - 1)), 320, dtype=torch.int64)
+    # Neither 1 nor equal to each other, nor, for RDE, so short that one token is selected: the exporter would
+    # take such an axis for a constant.
+    ids = torch.full((2, min(19, int(encoder.context) - 1)), 320, dtype=torch.int64)
     ids[:, -1] = 49407
     _export(_TextSide(encoder), ids, "ids", {0: batch, 1: length}, folder / TEXT_ENCODER)
     pixels = torch.zeros(2, 3, *size)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ctgi.encoders.sdm import sdm_loss
+from ctgi.training.objectives.sdm import sdm_loss
 
 
 def golden(text: NDArray[np.float64], image: NDArray[np.float64], who: NDArray[np.int64]) -> float:
@@ -83,3 +83,13 @@ def test_autocast_does_not_reach_it() -> None:
         inside = sdm_loss(text, image, who)
     assert inside.dtype == torch.float32
     assert torch.equal(inside, sdm_loss(text, image, who))
+
+
+def test_a_weight_scales_what_its_pair_costs() -> None:
+    text, image, who = batch(3, 9, 4)
+    whole = sdm_loss(text, image, who)
+    assert torch.equal(whole, sdm_loss(text, image, who, weight=torch.ones(9, dtype=text.dtype)))
+    alone = [sdm_loss(text, image, who, weight=torch.eye(9, dtype=text.dtype)[row]) for row in range(9)]
+    torch.testing.assert_close(torch.stack(alone).sum(), whole)
+    weight = torch.linspace(0, 2, 9, dtype=text.dtype)
+    torch.testing.assert_close(sdm_loss(text, image, who, weight=weight), (weight * torch.stack(alone)).sum())
