@@ -1,67 +1,65 @@
-"""The ablation table of the paper's Table 4: none, MTG, MTI, both, with and without stretched positions
-(PES).
+"""The paper's ablation (Table 4) as a matrix: backbone x MTG x PES x MTI, trained and measured, and written
+next to the paper's own figures.
 
-A release stands for what it was trained on: --without-mtg on first descriptions (T_s), --with-mtg on
-interviews (T_e), the same with -pes for 248 positions. Each is measured with and without MTI on the same
-queries. Rows that are finished are kept in --out and not measured again.
+Without MTG a model is trained on first descriptions (T_s), with it on interviews (T_e); without PES it has 77
+text positions, with it 248. Each is measured without and, where a chat model is named, with MTI. Everything
+goes to --out: runs/ (what `ctgi train` writes), cells/ and rows/ (what is finished), replies.sqlite (what the
+chat model answered). Started again with the same arguments, it goes on where it was killed. --dry-run shows
+the matrix, the command that trains each cell, and what is left to pay for; a cell trained by that command on
+another machine and copied to runs/ is taken as it is.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import hashlib
-import json
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ctgi.cli import config, data, mti, reconstructor, server
-from ctgi.cli.evaluate import add_cost, measure_mti, tell_effort
-from ctgi.cli.figures import plain, write_figures
-from ctgi.cli.progress import counter
+from ctgi.cli import cells, config, data, mti, reconstructor, server
+from ctgi.cli.evaluate import add_cost
+from ctgi.cli.figures import write_figures
 from ctgi.errors import CtgiError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ctgi.datasets.annotations import Sample
+    from ctgi.datasets.annotations import Dataset, Sample
 
 EXAMPLES = """\
 examples:
-  ctgi ablate RSTPReid --layout rstpreid --out ablation/ --without-mtg r1/ --with-mtg r2/ \\
-      --without-mtg-pes r3/ --with-mtg-pes r4/ --server http://localhost:8000/v1 --model
-      Qwen/Qwen2-VL-7B-Instruct
-  ctgi ablate RSTPReid --layout rstpreid --out ablation/ --with-mtg r2/ --with-mtg-pes r4/    # no MTI rows"""
-
-# (flag, MTG, PES), in the order of the table.
-RELEASES = (
-    ("without_mtg", False, False),
-    ("with_mtg", True, False),
-    ("without_mtg_pes", False, True),
-    ("with_mtg_pes", True, True),
-)
+  ctgi ablate RSTPReid --layout rstpreid --out ablation/ --captions captions/captions.parquet \\
+      --pictures RSTPReid/imgs --encoder ViT-B-16-quickgelu --weights openai --models irra rde \\
+      --server http://localhost:8000/v1 --model Qwen/Qwen2-VL-7B-Instruct --dry-run
+  ctgi ablate RSTPReid --layout rstpreid --out ablation/ --captions captions/captions.parquet \\
+      --pictures RSTPReid/imgs --encoder clip/ --training short.yaml    # no MTI rows"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Data set, releases, chat model, output."""
-    parser.add_argument("root", nargs="?", metavar="DATASET", help="folder with the annotations and imgs/")
+    """Data set, captions, encoder, backbones, chat model, output."""
+    parser.add_argument("root", nargs="?", metavar="DATASET", help="folder with the annotations and pictures")
     data.add_layout(parser, "of the data set")
     parser.add_argument("--split", choices=data.SPLITS, default="test", help="split (default: %(default)s)")
     parser.add_argument(
         "--queries", type=server.positive, metavar="N", help="only N of the queries, spread evenly"
     )
-    parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="table.md, table.tex, table.json and rows/ go there"
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="runs and table.md, .tex, .json go there")
+    group = parser.add_argument_group("training")
+    group.add_argument("--captions", type=Path, metavar="PARQUET", help="what `ctgi caption` wrote")
+    group.add_argument("--pictures", type=Path, metavar="FOLDER", help="where the paths in it begin")
+    group.add_argument(
+        "--encoder", metavar="FOLDER|NAME", help="a checkpoint folder, or the name of an open_clip model"
     )
-    parser.add_argument("--method", default="CTGI", help="name in the first column (default: %(default)s)")
-    for flag, with_mtg, pes in RELEASES:
-        trained = "interviews (T_e)" if with_mtg else "first descriptions (T_s)"
-        parser.add_argument(
-            f"--{flag.replace('_', '-')}",
-            type=Path,
-            metavar="FOLDER",
-            help=f"release trained on {trained}, {248 if pes else 77} positions",
-        )
+    group.add_argument("--weights", metavar="openai|FILE", help="weights of a named model")
+    group.add_argument(
+        "--models",
+        nargs="+",
+        choices=cells.BACKBONES,
+        default=["irra", "rde"],
+        help="backbones (default: irra rde)",
+    )
+    group.add_argument(
+        "--training", type=Path, metavar="YAML", help="settings of `ctgi train` for every cell"
+    )
     server.add_arguments(parser, "it sees the pictures; with it there are rows with MTI")
     mti.add_arguments(parser)
     reconstructor.add_arguments(parser)
@@ -69,100 +67,104 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measure every row that is not there yet, and write the table."""
+    """Train and measure every cell that is not there yet, and write the table."""
     config.need(
         options,
         root="no data set was named: ctgi ablate DATASET --layout LAYOUT",
         out="no place for the table was named: --out FOLDER",
+        captions="no captions were named: --captions PARQUET, as `ctgi caption` writes it",
+        pictures="the paths in the captions begin somewhere; say where with --pictures FOLDER",
+        encoder="no encoder was named: --encoder FOLDER, or --encoder ViT-B-16-quickgelu --weights openai",
     )
-    given = [
-        (getattr(options, flag), with_mtg, pes) for flag, with_mtg, pes in RELEASES if getattr(options, flag)
+    if getattr(options, "judge", "hard") == "dossier":
+        raise CtgiError("--judge dossier: the ablation asks the model about each picture; leave it out")
+    dataset = data.open_dataset(options.root, options.layout, renumber=True)
+    samples = getattr(dataset, options.split)
+    if not samples:
+        raise CtgiError(f"{options.root}: its {options.split} split is empty; choose another with --split")
+    matrix = [
+        cells.TrainedCell(backbone, with_mtg, pes)
+        for backbone in dict.fromkeys(options.models)
+        for pes in (False, True)
+        for with_mtg in (False, True)
     ]
-    if not given:
-        raise CtgiError("no release was named; at least one of --without-mtg, --with-mtg, …-pes is needed")
-    samples = data.read_split(options.root, options.layout, options.split)
     if options.dry_run:
-        return _estimate(options, samples, len(given))
-    with_model = server.wanted(options)
+        return _estimate(options, matrix, samples)
+    with _alone(options.out):
+        return _go(options, matrix, dataset, samples, server.wanted(options))
+
+
+def _go(
+    options: argparse.Namespace,
+    matrix: Sequence[cells.TrainedCell],
+    dataset: Dataset,
+    samples: Sequence[Sample],
+    with_model: bool,
+) -> int:
+    from ctgi.evaluation.paper import NOTES, Cell, paper_figures
     from ctgi.evaluation.table import Row, as_json, latex, markdown
     from ctgi.storage.atomic import write_json, write_text
 
-    rows: list[Row] = []
-    for release, with_mtg, pes in given:
-        for with_mti in (False, True) if with_model else (False,):
-            rows.append(Row.from_dict(_row(options, samples, release, with_mtg, pes, with_mti)))
-    rows.sort(key=lambda row: (row.pes, row.mtg, row.mti))
-    table = markdown(rows)
-    write_text(options.out / "table.md", table)
-    write_text(
-        options.out / "table.tex", latex(rows, f"Ablation on {Path(options.root).name}, {options.split}")
-    )
-    write_json(options.out / "table.json", as_json(rows))
-    print(table, end="")
+    table: list[Row] = []
+    printed: list[dict[str, float] | None] = []
+    for number, cell in enumerate(matrix, start=1):
+        print(f"[{number}/{len(matrix)}] {cell.name}", flush=True)
+        weights = cells.train(options, cell)
+        for fields in cells.measure(options, cell, weights, samples, dataset.val, with_model):
+            row = Row.from_dict(fields)
+            table.append(row)
+            printed.append(paper_figures(options.layout, Cell(cell.backbone, row.mtg, row.mti, row.pes)))
+    notes = list(NOTES.get(options.layout, ()))
+    if options.queries is not None or not data.is_published(samples, options.layout, options.split):
+        notes.insert(
+            0,
+            f"Measured on {Path(options.root).resolve().name}, {options.split}, which is not the whole "
+            "published split: the paper's column is about other pictures.",
+        )
+    text = markdown(table, printed, notes)
+    write_text(options.out / "table.md", text)
+    title = f"Ablation on {Path(options.root).resolve().name}, {options.split}"
+    write_text(options.out / "table.tex", latex(table, title, paper=printed, notes=notes))
+    figures = as_json(table, paper=printed, notes=notes)
+    write_json(options.out / "table.json", figures)
+    print(text, end="")
     print(f"95 % intervals in brackets, by identity; {options.out}/table.md, .tex, .json")
-    write_figures(options.json, "ablate", as_json(rows))
-    return 0
-
-
-def _row(
-    options: argparse.Namespace,
-    samples: Sequence[Sample],
-    release: Path,
-    with_mtg: bool,
-    pes: bool,
-    with_mti: bool,
-) -> dict[str, Any]:
-    """One row of the table, from --out where the same was measured before."""
-    from ctgi.evaluation.protocol import effort, embed_split, evaluate_plain
-    from ctgi.evaluation.table import Row
-    from ctgi.export.runtime import OnnxEncoders
-    from ctgi.storage.atomic import write_json
-
-    model = OnnxEncoders(release)
-    pairs = [(str(s.picture.relative_to(options.root)), s.identity, s.captions) for s in samples]
-    facts: dict[str, Any] = {
-        "method": options.method,
-        "release": model.fingerprint,
-        "queries": hashlib.sha256(json.dumps([pairs, options.queries]).encode()).hexdigest(),
-        "flags": [with_mtg, with_mti, pes],
-    }
-    if with_mti:
-        facts |= {
-            "mti": plain(mti.settings(options, 20)),
-            "min_probability": options.mti_min_probability,
-            "scale": plain(model.release.mti.get("calibration")),
-            "model": options.model,
-            "reconstructor": options.reconstructor_server and options.reconstructor_model,
-        }
-    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-    file = options.out / "rows" / f"{key}.json"
-    if file.exists():
-        row: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["row"]
-        return row
-    name = (
-        f"MTG {'on' if with_mtg else 'off'}, MTI {'on' if with_mti else 'off'}, PES {'on' if pes else 'off'}"
-    )
-    split = embed_split(samples, model, queries=options.queries, progress=counter(name, "pictures"))
-    took: dict[str, Any] = {}
-    if with_mti:
-        scale, cache = mti.calibration(model.release.mti), options.out / "replies.sqlite"
-        result, outcomes = asyncio.run(measure_mti(options, split, model.encode_texts, scale, cache))
-        took = effort(outcomes)
-        print(name)
-        tell_effort(took)
-    else:
-        result = evaluate_plain(split)
-    row = Row.of(options.method, result, mtg=with_mtg, mti=with_mti, pes=pes).as_dict()
-    write_json(file, {"row": row, "effort": plain(took), "facts": facts})
-    return row
-
-
-def _estimate(options: argparse.Namespace, samples: Sequence[Sample], releases: int) -> int:
-    from ctgi.cli.estimate import print_mti_estimate
-
-    captions = sum(len(sample.captions) for sample in samples)
-    count = min(captions, options.queries or captions)
-    print(f"{releases} releases, each with MTI over {count} queries")
-    figures = print_mti_estimate(options, releases * count, [sample.picture for sample in samples])
     write_figures(options.json, "ablate", figures)
     return 0
+
+
+def _estimate(
+    options: argparse.Namespace, matrix: Sequence[cells.TrainedCell], samples: Sequence[Sample]
+) -> int:
+    """The matrix, what trains each cell, and what is left to do."""
+    from ctgi.cli.estimate import print_mti_estimate
+
+    plans = [cells.plan(options, cell) for cell in matrix]
+    for plan in plans:
+        print(f"{plan['cell']:<14} {'trained' if plan['trained'] else 'to train'}")
+        print(f"    {plan['command']}")
+    steps = sum(plan["steps"] for plan in plans if not plan["trained"])
+    left = sum(not plan["trained"] for plan in plans)
+    print(f"{len(plans)} cells, {left} to train: {steps:,} steps of {plans[0]['batch']} pictures in all")
+    captions = sum(len(sample.captions) for sample in samples)
+    count = min(captions, options.queries or captions)
+    print(f"{2 * len(plans)} rows, half of them with MTI over {count} queries; what is measured stays:")
+    figures = print_mti_estimate(options, len(plans) * count, [sample.picture for sample in samples])
+    write_figures(options.json, "ablate", {**figures, "cells": plans, "training_steps": steps})
+    return 0
+
+
+@contextlib.contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """One run at a time in a folder; the lock goes with the process, however it ends."""
+    import fcntl
+
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CtgiError(
+                f"{out}: another run is at work there; wait for it or choose another --out"
+            ) from None
+        yield

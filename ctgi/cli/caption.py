@@ -108,7 +108,8 @@ def _items(options: argparse.Namespace) -> tuple[list[PictureItem], Path]:
     folder = Path(options.pictures)
     if options.layout is not None:
         samples = data.read_split(folder, options.layout, options.split)
-        items, root = [PictureItem(sample.picture, sample.identity) for sample in samples], folder / "imgs"
+        items = [PictureItem(sample.picture, sample.identity) for sample in samples]
+        root = data.pictures_of(folder, options.layout)
     else:
         items, root = [PictureItem(path) for path in find_pictures(folder, without=options.out)], folder
     if not items:

@@ -89,7 +89,10 @@ def _export(options: argparse.Namespace) -> dict[str, Any]:
         version=options.release_version,
         preprocess=preprocess_spec(),
         metrics={"val": json.loads(facts["metrics"])} if "metrics" in facts else {},
-        lineage={"checkpoint": folder.name, "epoch": facts.get("epoch")},
+        lineage={
+            "checkpoint": folder.name,
+            **{name: facts[name] for name in ("epoch", "trained_on", "selected_on") if name in facts},
+        },
         tolerance=options.tolerance,
         replace=options.replace,
         report=report,

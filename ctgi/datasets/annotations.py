@@ -1,18 +1,19 @@
-"""The three public annotation layouts, read strictly: CUHK-PEDES, ICFG-PEDES, RSTPReid.
+"""The public annotation layouts, read strictly: CUHK-PEDES, ICFG-PEDES, RSTPReid, UFine6926, UFine3C.
 
-Every layout is one JSON list of pictures with their split, identity and captions, beside a folder `imgs/`.
 The original readers let a mistyped split fall into val and a gap in the identities fail far from its cause;
-here each such fault is one line naming the entry.
+here each such fault is one line naming the entry. Captions that merely look damaged are flagged (`noise`).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ctgi.datasets.layouts import LAYOUTS, Layout
+from ctgi.datasets.noise import EMPTY, Noise, Written, find_noise, kinds_of
 from ctgi.errors import CtgiError
 
 
@@ -27,52 +28,44 @@ class Sample:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Three disjoint splits. Training identities are 0..n-1 without gaps; none of them is in val or test."""
+    """Three disjoint splits. Training identities are 0..n-1 without gaps; none of them is in val or test.
+
+    `noise`: the captions that look damaged, of all splits.
+    """
 
     root: Path
     train: tuple[Sample, ...]
     val: tuple[Sample, ...]
     test: tuple[Sample, ...]
+    noise: tuple[Noise, ...] = ()
 
 
-@dataclass(frozen=True)
-class Layout:
-    """How one data set writes its annotations."""
-
-    files: tuple[str, ...]
-    picture_key: str
-    first_identity: int
-    splits: tuple[str, ...]
-
-
-LAYOUTS: dict[str, Layout] = {
-    "cuhk-pedes": Layout(("reid_raw.json",), "file_path", 1, ("train", "val", "test")),
-    "icfg-pedes": Layout(("ICFG-PEDES.json", "ICFG_PEDES.json"), "file_path", 0, ("train", "test")),
-    "rstpreid": Layout(("data_captions.json",), "img_path", 0, ("train", "val", "test")),
-}
-
-
-def read_dataset(root: Path | str, layout: str) -> Dataset:
-    """Read the data set under `root`, written in `layout` ("cuhk-pedes", "icfg-pedes" or "rstpreid").
+def read_dataset(root: Path | str, layout: str, *, renumber: bool = False) -> Dataset:
+    """Read the data set under `root`, written in `layout` (a name in `ctgi.datasets.layouts.LAYOUTS`).
 
     Identities are numbered from 0 in every split (CUHK-PEDES counts from 1 in its file) and stay distinct
-    between splits. An entry that repeats a picture of the same identity and split adds its captions to it.
+    between splits. With `renumber`, and in layouts whose numbering is not documented (UFine6926, UFine3C),
+    they are renumbered without gaps, train first, then val, then test: for subsets of one's own.
+
+    An entry that repeats a picture of the same identity and split adds its captions to it. A caption without
+    words is left out and flagged, as is, without being left out, every other that looks damaged.
 
     Raises CtgiError, one line, for: unknown layout, missing or malformed annotations, an entry without a
-    needed field or with an empty caption, a split the layout does not have, a missing picture, a picture
-    under two identities or splits, an identity in two splits, a gap in the training identities.
+    needed field or without a caption that has words, a split the layout does not have, a missing picture, a
+    picture under two identities or splits, an identity in two splits, a gap in the training identities.
     """
     root = Path(root)
     if layout not in LAYOUTS:
         raise CtgiError(f"layout {layout!r} is unknown; choose one of {', '.join(LAYOUTS)}")
     rules = LAYOUTS[layout]
-    file = _annotation_file(root, rules)
+    file, pictures = _annotation_file(root, rules), root / rules.pictures
     splits: dict[str, dict[Path, Sample]] = {"train": {}, "val": {}, "test": {}}
     home: dict[int, str] = {}
     seen: dict[Path, tuple[str, int]] = {}
+    written: list[Written] = []
     for number, entry in enumerate(_entries(file), start=1):
         where = f"{file}, entry {number}"
-        split, sample = _sample(entry, root / "imgs", rules, where)
+        split, sample = _sample(entry, pictures, rules, where)
         owner = home.setdefault(sample.identity, split)
         if owner != split:
             raise CtgiError(
@@ -83,16 +76,32 @@ def read_dataset(root: Path | str, layout: str) -> Dataset:
         before = splits[split].get(sample.picture)
         captions = (before.captions if before else ()) + sample.captions
         splits[split][sample.picture] = Sample(sample.picture, sample.identity, captions)
-    _check_pictures(seen, root / "imgs")
-    _check_gaps((sample.identity for sample in splits["train"].values()), rules.first_identity, file)
-    return Dataset(root, *(tuple(splits[name].values()) for name in ("train", "val", "test")))
+        written += [Written(f"entry {number}", sample.identity, text) for text in entry["captions"]]
+    _check_pictures(seen, pictures)
+    train, val, test = (tuple(splits[name].values()) for name in ("train", "val", "test"))
+    if "train" in rules.splits and not train:
+        raise CtgiError(f"{file}: no entry has split 'train'; a data set needs training pictures")
+    if renumber or not rules.contiguous:
+        train, val, test = _renumbered(train, val, test)
+    else:
+        _check_gaps((sample.identity for sample in train), rules.first_identity, file)
+    return Dataset(root, train, val, test, find_noise(written))
 
 
 def _annotation_file(root: Path, rules: Layout) -> Path:
-    for name in rules.files:
-        if (root / name).is_file():
-            return root / name
-    raise CtgiError(f"{root}: no {' or '.join(rules.files)} there; give the folder that holds it and imgs/")
+    for pattern in rules.files:
+        found = sorted(path for path in root.glob(pattern) if path.is_file())
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise CtgiError(
+                f"{root}: {len(found)} files could be the annotations ({found[0].name}, {found[1].name}); "
+                f"name the right one {rules.files[0]}"
+            )
+    raise CtgiError(
+        f"{root}: no {' or '.join(rules.files)} there; give the folder that holds it and "
+        f"{rules.pictures or 'the pictures'}{'/' if rules.pictures else ''}"
+    )
 
 
 def _entries(file: Path) -> list[Any]:
@@ -117,7 +126,7 @@ def _sample(entry: Any, pictures: Path, rules: Layout, where: str) -> tuple[str,
     if split not in rules.splits:
         raise CtgiError(f"{where}: split {split!r} is not one of {', '.join(rules.splits)}; correct it")
     if not isinstance(name, str) or not name or _escapes(name):
-        raise CtgiError(f"{where}: {rules.picture_key} {name!r} is not a path inside imgs/; correct it")
+        raise CtgiError(f"{where}: {rules.picture_key} {name!r} is not a path inside {pictures}; correct it")
     if not isinstance(identity, int) or isinstance(identity, bool) or identity < rules.first_identity:
         raise CtgiError(
             f"{where}: id {identity!r} is not a whole number from {rules.first_identity}; correct it"
@@ -127,9 +136,11 @@ def _sample(entry: Any, pictures: Path, rules: Layout, where: str) -> tuple[str,
             f"{where}: captions is not a list with at least one text; add one or remove the entry"
         )
     for caption in captions:
-        if not isinstance(caption, str) or not caption.strip():
-            raise CtgiError(f"{where}: caption {caption!r} has no words; correct or remove it")
-    texts = tuple(caption.strip() for caption in captions)
+        if not isinstance(caption, str):
+            raise CtgiError(f"{where}: caption {caption!r} is not a text; correct or remove it")
+    texts = tuple(caption.strip() for caption in captions if kinds_of(caption) != (EMPTY,))
+    if not texts:
+        raise CtgiError(f"{where}: none of its captions has words; write one or remove the entry")
     return split, Sample(pictures / name, identity - rules.first_identity, texts)
 
 
@@ -148,13 +159,20 @@ def _check_pictures(pictures: Iterable[Path], folder: Path) -> None:
         )
 
 
+def _renumbered(*splits: tuple[Sample, ...]) -> tuple[tuple[Sample, ...], ...]:
+    """0..n-1 over all splits, in their order, and within a split in the old order."""
+    number: dict[int, int] = {}
+    for samples in splits:
+        for identity in sorted({sample.identity for sample in samples}):
+            number[identity] = len(number)
+    return tuple(tuple(replace(s, identity=number[s.identity]) for s in samples) for samples in splits)
+
+
 def _check_gaps(identities: Iterable[int], first: int, file: Path) -> None:
     found = set(identities)
-    if not found:
-        raise CtgiError(f"{file}: no entry has split 'train'; a data set needs training pictures")
     gap = next((identity for identity in range(max(found)) if identity not in found), None)
     if gap is not None:
         raise CtgiError(
             f"{file}: training identity {gap + first} is missing although they run to {max(found) + first}; "
-            "number them without gaps"
+            "number them without gaps, or have them renumbered (--renumber)"
         )

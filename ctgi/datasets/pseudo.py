@@ -47,7 +47,7 @@ def read_pseudo_captions(parquet: Path | str) -> tuple[PseudoCaption, ...]:
     """Read a pseudo-caption Parquet file (or a folder of them), in file order.
 
     Raises CtgiError for a missing or unreadable file, a missing column, an empty set, a null where none may
-    be, or a picture listed twice.
+    be, a negative identity, or a picture listed twice.
     """
     import pyarrow.parquet
 
@@ -67,9 +67,10 @@ def read_pseudo_captions(parquet: Path | str) -> tuple[PseudoCaption, ...]:
     captions = tuple(_caption(row, f"{path}, row {number}") for number, row in enumerate(rows, start=1))
     seen: set[str] = set()
     for row in captions:
-        if row.picture_id in seen:
-            raise CtgiError(f"{path}: picture {row.picture_id} is listed twice; caption into a fresh folder")
-        seen.add(row.picture_id)
+        for name in (row.picture_id, row.path):
+            if name in seen:
+                raise CtgiError(f"{path}: picture {name} is listed twice; caption into a fresh folder")
+        seen |= {row.picture_id, row.path}
     return captions
 
 
@@ -81,12 +82,16 @@ def pseudo_samples(
     """Turn captions into training samples with paths under the folder `pictures`.
 
     `text` chooses what describes the picture: T_e ("caption", with MTG) or T_s ("static_caption", without).
-    A picture without identity is a person of its own, numbered after the known ones.
+    Identities are renumbered 0..n-1: where some people's pictures were not captioned their numbers are
+    missing, and only who is the same person matters. A picture without identity is a person of its own,
+    numbered after the known ones.
 
     Raises CtgiError for a caption without words or a missing picture.
     """
     folder = Path(pictures)
-    stranger = 1 + max((row.identity for row in captions if row.identity is not None), default=-1)
+    known = sorted({row.identity for row in captions if row.identity is not None})
+    number = {identity: n for n, identity in enumerate(known)}
+    stranger = len(number)
     samples = []
     for row in captions:
         words: str = getattr(row, text).strip()
@@ -97,7 +102,10 @@ def pseudo_samples(
         picture = folder / row.path
         if not picture.is_file():
             raise CtgiError(f"{picture}: captioned picture is missing; give the folder that was captioned")
-        identity, stranger = (stranger, stranger + 1) if row.identity is None else (row.identity, stranger)
+        if row.identity is None:
+            identity, stranger = stranger, stranger + 1
+        else:
+            identity = number[row.identity]
         samples.append(Sample(picture, identity, (words,)))
     return tuple(samples)
 
@@ -106,6 +114,8 @@ def _caption(row: dict[str, Any], where: str) -> PseudoCaption:
     for name in ("picture_id", "path", "static_caption", "caption"):
         if not isinstance(row[name], str):
             raise CtgiError(f"{where}: {name} is {row[name]!r}, not a text; caption the picture again")
+    if row["identity"] is not None and row["identity"] < 0:
+        raise CtgiError(f"{where}: identity {row['identity']} is below 0; null says that nobody knows")
     try:
         pairs = tuple(
             AnswerRecord(

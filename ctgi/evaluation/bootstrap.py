@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ctgi.errors import CtgiError
 from ctgi.evaluation.metrics import METRICS, Evaluation
@@ -53,11 +53,29 @@ def confidence_intervals(
     Raises:
         CtgiError: `level` outside 0..1, or no resamples.
     """
-    values = result.per_query()
-    draws = _means(values, _groups(result, by), resamples, seed)
-    low, high = _bounds(draws, level)
+    found = mean_intervals(
+        result.per_query(), _groups(result, by), level=level, resamples=resamples, seed=seed
+    )
+    return dict(zip(METRICS, found, strict=True))
+
+
+def mean_intervals(
+    values: NDArray[np.float64],
+    groups: ArrayLike,
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> list[Interval]:
+    """An interval for the mean of each column of `values` (N, M), drawing whole `groups` (N,).
+
+    Raises:
+        CtgiError: `level` outside 0..1, or no resamples.
+    """
+    number = np.unique(np.asarray(groups), return_inverse=True)[1].astype(np.int64)
+    low, high = _bounds(_means(values, number, resamples, seed), level)
     means = values.mean(axis=0)
-    return {name: Interval(float(means[n]), float(low[n]), float(high[n])) for n, name in enumerate(METRICS)}
+    return [Interval(float(means[n]), float(low[n]), float(high[n])) for n in range(values.shape[1])]
 
 
 def paired_difference(

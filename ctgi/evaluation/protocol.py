@@ -20,7 +20,7 @@ from ctgi.captioning.sent_picture import sent_picture
 from ctgi.datasets.annotations import Sample
 from ctgi.datasets.pictures import picture_id, read_picture
 from ctgi.errors import CtgiError
-from ctgi.evaluation.metrics import Evaluation, evaluate
+from ctgi.evaluation.metrics import Evaluation, evaluate, evaluate_scores
 from ctgi.gallery.index import Hits
 from ctgi.gallery.scan import top_k
 from ctgi.interaction.batch import run_queries
@@ -56,13 +56,25 @@ class Split:
     def search(self, vectors: NDArray[np.float32], k: int) -> Hits:
         """Top k as a gallery answers; of pictures that are the same file each counts."""
         scores, rows = top_k(self.picture_vectors, vectors, k)
-        names = np.empty(len(self.ids), dtype=object)
-        names[:] = self.ids
-        return Hits(names[rows], scores)
+        return Hits(self._names[rows], scores)
+
+    def vectors(self, ids: Sequence[str]) -> NDArray[np.float32]:
+        """float32 (n, D) of the pictures with these ids."""
+        return self.picture_vectors[[self._row[name] for name in ids]]
 
     def picture(self, key: str) -> bytes:
         """The bytes that a chat model is shown for this picture id. Raises CtgiError where it is gone."""
         return sent_picture(self._path[key].read_bytes(), str(self._path[key]))
+
+    @cached_property
+    def _names(self) -> NDArray[np.object_]:
+        names = np.empty(len(self.ids), dtype=object)
+        names[:] = self.ids
+        return names
+
+    @cached_property
+    def _row(self) -> dict[str, int]:
+        return {key: row for row, key in enumerate(self.ids)}
 
     @cached_property
     def _path(self) -> dict[str, Path]:
@@ -111,8 +123,7 @@ def evaluate_plain(split: Split) -> Evaluation:
 async def evaluate_mti(
     split: Split, mti: MTI, concurrency: int, progress: Callable[[int, int], None] | None = None
 ) -> tuple[Evaluation, list[SearchOutcome]]:
-    """The split with MTI: over the whole gallery by the fused vectors, anchors first. Also what each search
-    did.
+    """The split with MTI: over the whole gallery by each search's own final scores; and what each search did.
 
     Raises CtgiError where no search at all got an answer from the chat model: that would be a table of
     nothing.
@@ -120,15 +131,11 @@ async def evaluate_mti(
     outcomes = await run_queries(mti, split.texts, concurrency, progress)
     if all(outcome.stop_reason == "model_failed" for outcome in outcomes):
         raise CtgiError(f"the chat model answered none of {len(outcomes)} searches: {outcomes[0].note}")
-    place = {key: position for position, key in reversed(list(enumerate(split.ids)))}
-    result = evaluate(
-        np.stack([outcome.vector for outcome in outcomes]),
-        split.picture_vectors,
-        split.wanted,
-        split.owned,
-        anchors=[-1 if outcome.anchor is None else place[outcome.anchor] for outcome in outcomes],
-    )
-    return result, outcomes
+
+    def scores(start: int, stop: int) -> NDArray[np.float32]:
+        return np.stack([o.scores(split.picture_vectors, split.ids) for o in outcomes[start:stop]])
+
+    return evaluate_scores(scores, split.wanted, split.owned), outcomes
 
 
 def top1(split: Split) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

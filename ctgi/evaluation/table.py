@@ -1,4 +1,8 @@
-"""The ablation table in the shape of the paper's Table 4, as Markdown, LaTeX and JSON."""
+"""The ablation table in the shape of the paper's Table 4, as Markdown, LaTeX and JSON.
+
+With `paper`, what the paper prints for a row stands in one more column, and `notes` below the table say what
+has to be known to compare the two.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,10 @@ from typing import Any
 
 from ctgi.evaluation.bootstrap import Interval, confidence_intervals
 from ctgi.evaluation.metrics import METRICS, Evaluation
+from ctgi.evaluation.paper import PAPER_METRICS
+
+Paper = Sequence[Mapping[str, float] | None]
+"""For each row what the paper prints (`ctgi.evaluation.paper`), None where it prints nothing."""
 
 _HEADINGS = {"R@1": "Rank-1", "R@5": "Rank-5", "R@10": "Rank-10"}
 _LATEX = str.maketrans(
@@ -73,59 +81,83 @@ class Row:
         return cls(**{**fields, "metrics": metrics})
 
 
-def markdown(rows: Sequence[Row]) -> str:
+def markdown(rows: Sequence[Row], paper: Paper = (), notes: Sequence[str] = ()) -> str:
     """The table for a README: every figure as `value [low, high]`, the best of each column in bold."""
-    heads = ["Method", "MTG", "MTI", "PES", *(_HEADINGS.get(name, name) for name in METRICS)]
-    lines = [heads, ["---", ":-:", ":-:", ":-:", *("--:" for _ in METRICS)]]
+    lines = [
+        _heads(paper),
+        ["---", ":-:", ":-:", ":-:", *("--:" for _ in METRICS), *(["--:"] if paper else [])],
+    ]
     lines += _cells(
-        rows, mark="✓", bold=lambda text: f"**{text}**", text=lambda text: text.replace("|", r"\|")
+        rows, paper, mark="✓", bold=lambda text: f"**{text}**", text=lambda text: text.replace("|", r"\|")
     )
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    return table + ("\n" + "".join(f"- {note}\n" for note in notes) if notes else "")
 
 
-def latex(rows: Sequence[Row], caption: str, label: str = "tab:ablation") -> str:
+def latex(
+    rows: Sequence[Row],
+    caption: str,
+    label: str = "tab:ablation",
+    *,
+    paper: Paper = (),
+    notes: Sequence[str] = (),
+) -> str:
     """The table for a paper (needs the packages booktabs and amssymb)."""
-    heads = ["Method", "MTG", "MTI", "PES", *(_HEADINGS.get(name, name) for name in METRICS)]
-    body = _cells(
-        rows,
-        mark=r"\checkmark",
-        bold=lambda text: rf"\textbf{{{text}}}",
-        text=lambda text: text.translate(_LATEX),
-    )
+    body = _cells(rows, paper, mark=r"\checkmark", bold=lambda text: rf"\textbf{{{text}}}", text=_latex_text)
     lines = [
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{caption.translate(_LATEX)}}}",
+        rf"\caption{{{_latex_text(caption)}}}",
         rf"\label{{{label}}}",
-        rf"\begin{{tabular}}{{lccc{'r' * len(METRICS)}}}",
+        rf"\begin{{tabular}}{{lccc{'r' * (len(METRICS) + bool(paper))}}}",
         r"\toprule",
-        " & ".join(heads) + r" \\",
+        " & ".join(_heads(paper)) + r" \\",
         r"\midrule",
         *(" & ".join(line) + r" \\" for line in body),
         r"\bottomrule",
         r"\end{tabular}",
+        *(rf"\par\footnotesize {_latex_text(note)}" for note in notes),
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
 
 
-def as_json(rows: Sequence[Row], level: float = 0.95) -> dict[str, Any]:
+def as_json(
+    rows: Sequence[Row], level: float = 0.95, *, paper: Paper = (), notes: Sequence[str] = ()
+) -> dict[str, Any]:
     """The table as JSON values, to write with `ctgi.storage.atomic.write_json`."""
-    return {"level": level, "unit": "percent", "rows": [row.as_dict() for row in rows]}
+    fields = [row.as_dict() for row in rows]
+    if paper:
+        fields = [
+            {**row, "paper": None if printed is None else dict(printed)}
+            for row, printed in zip(fields, paper, strict=True)
+        ]
+    return {"level": level, "unit": "percent", "rows": fields, **({"notes": list(notes)} if notes else {})}
+
+
+def _heads(paper: Paper) -> list[str]:
+    heads = ["Method", "MTG", "MTI", "PES", *(_HEADINGS.get(name, name) for name in METRICS)]
+    return [*heads, f"paper: {' / '.join(PAPER_METRICS)}"] if paper else heads
+
+
+def _latex_text(text: str) -> str:
+    return text.translate(_LATEX)
 
 
 def _cells(
-    rows: Sequence[Row], *, mark: str, bold: Callable[[str], str], text: Callable[[str], str]
+    rows: Sequence[Row], paper: Paper, *, mark: str, bold: Callable[[str], str], text: Callable[[str], str]
 ) -> list[list[str]]:
     best = {name: max((_rounded(row.metrics[name].value) for row in rows), default=None) for name in METRICS}
     lines = []
-    for row in rows:
+    for row, printed in zip(rows, paper or [None] * len(rows), strict=True):
         line = [text(row.method), *(mark if on else "" for on in (row.mtg, row.mti, row.pes))]
         for name in METRICS:
             item = row.metrics[name]
             value = f"{item.value:.2f}"
             value = bold(value) if _rounded(item.value) == best[name] else value
             line.append(f"{value} [{item.low:.1f}, {item.high:.1f}]")
+        if paper:
+            line.append(" / ".join(f"{printed[name]:.2f}" for name in PAPER_METRICS) if printed else "–")
         lines.append(line)
     return lines
 

@@ -1,4 +1,4 @@
-"""`ctgi evaluate`, `ablate` and the calibration of `export`, on a set where the right answer is known."""
+"""`ctgi evaluate` and the calibration of `export`, on a set where the right answer is known."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from ctgi.cli.main import main
+from ctgi.datasets.annotations import read_dataset
+from ctgi.datasets.splits import hold_out
 from ctgi.export.release import Release
 from ctgi.interaction.calibration import Calibration
 
@@ -40,10 +42,35 @@ def test_with_a_chat_model_mti_is_measured_on_the_same_queries(
     assert figures["queries"] == figures["effort"]["queries"] == 8
     assert figures["mti"]["R@1"]["value"] == pytest.approx(100.0) and figures["gain"]["R@1"]["value"] == 0.0
     assert figures["effort"]["stopped"] == {"refined": 8}
+    rounds = figures["interactive"]
+    assert [hits["value"] for hits in rounds["hits"]] == [100.0, 100.0]
+    assert [recall["value"] for recall in rounds["recall"]] == [100.0, 100.0]
+    assert rounds["bri"]["value"] == 0.0
     assert figures["settings"]["xi"] == 2.0 and "a query: " in capsys.readouterr().out
     asked = sum(chat.asked.values())
     run("evaluate", dataset, *flags)
     assert sum(chat.asked.values()) == asked
+
+
+def test_with_dossiers_mti_is_measured_without_a_call(
+    dataset: Path, release: Path, chat: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gallery = tmp_path / "gallery"
+    words = ["index", str(dataset / "imgs"), "--release", str(release), "--out", str(gallery), "--dossiers"]
+    assert main([*words, "--server", chat.url, "--model", "m"]) == 0
+    asked = sum(chat.asked.values())
+    figures = run("evaluate", dataset, "--release", str(release), "--dossiers", str(gallery))
+    assert sum(chat.asked.values()) == asked and figures["settings"]["judge"] == "dossier"
+    assert figures["effort"]["calls"] == 0 and figures["mti"]["R@1"]["value"] == pytest.approx(100.0)
+    missing = tmp_path / "other"
+    words[1], words[5] = str(dataset.parent / "imgs"), str(missing)
+    (dataset.parent / "imgs").mkdir()
+    (dataset.parent / "imgs" / "a.png").write_bytes((dataset / "imgs" / "val_red_0.png").read_bytes())
+    assert main([*words, "--server", chat.url, "--model", "m"]) == 0
+    capsys.readouterr()
+    flags = ["--layout", "rstpreid", "--release", str(release), "--dossiers", str(missing)]
+    assert main(["evaluate", str(dataset), *flags]) == 2
+    assert "8 of 8 pictures of the test split have no dossier" in capsys.readouterr().err
 
 
 def test_a_chat_model_that_answers_nothing_makes_no_table(
@@ -62,26 +89,63 @@ def test_dry_run_counts_calls(dataset: Path, capsys: pytest.CaptureFixture[str])
     assert figures["calls"]["judge"] == 24 * 20 and figures["cost"] == figures["completion_tokens"]
 
 
-def test_the_ablation_is_written_in_three_forms_and_measured_once(
-    dataset: Path, release: Path, chat: Any, tmp_path: Path
+def test_the_result_names_the_data_sets_of_training_and_of_measuring(
+    dataset: Path, release: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "ablation"
-    flags = ["--out", str(out), "--without-mtg", str(release), "--with-mtg-pes", str(release),
-             "--queries", "4", "--server", chat.url, "--model", "m", "--xi", "2",
-             "--wave", "1"]  # fmt: skip
-    table = run("ablate", dataset, *flags)
-    assert [(r["mtg"], r["mti"], r["pes"]) for r in table["rows"]] == [
-        (False, False, False), (False, True, False), (True, False, True), (True, True, True)
-    ]  # fmt: skip
-    assert "| CTGI | ✓ | ✓ | ✓ |" in (out / "table.md").read_text(encoding="utf-8")
-    assert r"\toprule" in (out / "table.tex").read_text(encoding="utf-8")
-    asked = sum(chat.asked.values())
-    assert asked > 0 and run("ablate", dataset, *flags)["rows"] == table["rows"]
-    assert sum(chat.asked.values()) == asked  # rows that are there are not measured again
-    rows = set((out / "rows").iterdir())
-    run("ablate", dataset, *flags, "--lam", "0.5")
-    assert len(set((out / "rows").iterdir()) - rows) == 2  # the rows with MTI
-    assert sum(chat.asked.values()) == asked  # another λ asks nothing that was not asked before
+    figures = run("evaluate", dataset, "--release", str(release))
+    assert (figures["dataset"], figures["layout"], figures["split"]) == ("rstp", "rstpreid", "test")
+    assert figures["people"] == 4 and figures["published_split"] is False
+    assert figures["model"]["trained_on"] is None and figures["across_datasets"] is None
+    out = capsys.readouterr().out
+    assert "trained on: not said" in out and "not the whole published test split of RSTPReid" in out
+    figures = run("evaluate", dataset, "--release", str(release), "--trained-on", "CUHK-PEDES")
+    assert figures["model"]["trained_on"] == "CUHK-PEDES" and figures["across_datasets"] is True
+    assert "trained on CUHK-PEDES: across data sets" in capsys.readouterr().out
+    said = {"lineage": {"trained_on": "rstpreid", "selected_on": "test"}}
+    (release / "release.json").write_text(json.dumps(said), encoding="utf-8")
+    figures = run("evaluate", dataset, "--release", str(release), "--trained-on", "RSTPReid")
+    assert figures["across_datasets"] is False and figures["model"]["selected_on"] == "test"
+    assert "chosen on test" in capsys.readouterr().out
+    words = ["evaluate", str(dataset), "--layout", "rstpreid", "--release", str(release)]
+    assert main([*words, "--trained-on", "icfg-pedes"]) == 2
+    assert "the model says that it was trained on rstpreid" in capsys.readouterr().err
+
+
+def test_a_set_without_val_is_measured_on_the_people_that_training_holds_out(
+    dataset: Path, release: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entries = json.loads((dataset / "data_captions.json").read_text(encoding="utf-8"))
+    icfg = [
+        {**{key: value for key, value in entry.items() if key != "img_path"}, "file_path": entry["img_path"]}
+        for entry in entries
+        if entry["split"] != "val"
+    ]
+    (dataset / "ICFG_PEDES.json").write_text(json.dumps(icfg), encoding="utf-8")
+    words = ["evaluate", str(dataset), "--layout", "icfg-pedes", "--release", str(release), "--split", "val"]
+    assert main(words) == 2
+    err = capsys.readouterr().err
+    assert "its val split is empty; choose --split train or test, or --hold-out 0.1" in err
+    file = dataset / "figures.json"
+    assert main([*words, "--hold-out", "0.5", "--json", str(file)]) == 0
+    figures = json.loads(file.read_text(encoding="utf-8"))
+    assert (figures["people"], figures["pictures"], figures["queries"]) == (2, 4, 12)
+    kept = hold_out(read_dataset(dataset, "icfg-pedes").train, 0.5, seed=0)[1]
+    assert len({sample.identity for sample in kept}) == 2
+    assert main([*words[:-1], "test", "--hold-out", "0.5"]) == 2
+    assert "stands in for a missing val split" in capsys.readouterr().err
+
+
+def test_damaged_captions_are_told_in_one_line(
+    dataset: Path, release: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = dataset / "data_captions.json"
+    entries = json.loads(file.read_text(encoding="utf-8"))
+    entries[-1]["captions"] += ["", "A person in white 衣服."]
+    file.write_text(json.dumps(entries), encoding="utf-8")
+    figures = run("evaluate", dataset, "--release", str(release))
+    assert figures["queries"] == 25
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "1 without words (left out), 1 with another script" in err
 
 
 def test_the_similarity_scale_is_fitted_on_val_and_kept(

@@ -65,9 +65,14 @@ def test_rows_become_samples(tmp_path: Path) -> None:
     assert captions[0].pairs == (AnswerRecord("shoes", "Shoes?", "Blue.", 0.75, False, "redundant"),)
     assert captions[1].identity is None
     samples = pseudo_samples(captions, tmp_path)
-    assert samples[0] == Sample(tmp_path / "0.png", 5, ("long 0",))
-    assert [sample.identity for sample in samples] == [5, 6, 5, 7]
+    assert samples[0] == Sample(tmp_path / "0.png", 0, ("long 0",))
+    assert [sample.identity for sample in samples] == [0, 1, 0, 2]
     assert pseudo_samples(captions, tmp_path, "static_caption")[3].captions == ("short 3",)
+
+
+def test_people_whose_pictures_were_not_captioned_leave_no_gap(tmp_path: Path) -> None:
+    captions = read_pseudo_captions(written(tmp_path, [row(0, 9), row(1, None), row(2, 4), row(3, 9)]))
+    assert [sample.identity for sample in pseudo_samples(captions, tmp_path)] == [1, 2, 0, 1]
 
 
 def test_pairs_and_probabilities_may_be_absent(tmp_path: Path) -> None:
@@ -84,6 +89,10 @@ def test_faults_are_one_line(tmp_path: Path) -> None:
         read_pseudo_captions(written(tmp_path, []))
     with pytest.raises(CtgiError, match="is listed twice"):
         read_pseudo_captions(written(tmp_path, [row(0, 0), row(0, 1)]))
+    with pytest.raises(CtgiError, match="picture 0.png is listed twice"):
+        read_pseudo_captions(written(tmp_path, [row(0, 0), row(1, 1, path="0.png")]))
+    with pytest.raises(CtgiError, match="row 1: identity -1 is below 0"):
+        read_pseudo_captions(written(tmp_path, [row(0, -1)]))
     with pytest.raises(CtgiError, match="row 1: caption is None"):
         read_pseudo_captions(written(tmp_path, [row(0, 0, caption=None)]))
     file = written(tmp_path, [row(0, 0)])
