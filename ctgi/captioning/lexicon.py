@@ -13,7 +13,8 @@ import yaml
 
 #: A word of a text; ``start`` and ``end`` are its place in the characters of the text.
 _WORD = re.compile(r"\w+(?:'\w+)?|[^\w\s]")
-_PAUSES = ".!?;:\n"
+#: What ends a sentence or its part.
+PAUSES = ".!?;:\n"
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def words(text: str) -> list[Word]:
         if token in ("-", "'", '"'):
             continue
         if not token[0].isalnum() and token[0] != "_":
-            token = "." if token in _PAUSES else ","
+            token = "." if token in PAUSES else ","
         found.append(Word(token, match.start(), match.end()))
     return found
 

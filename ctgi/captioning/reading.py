@@ -7,16 +7,18 @@ and nobody runs; details belong to the thing they stand beside, so the red of a 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
-from ctgi.captioning.lexicon import Lexicon, Word, phrase, plurals, words
+from ctgi.captioning.lexicon import PAUSES, Lexicon, Word, phrase, plurals, words
 from ctgi.captioning.questions import Question
 
 # A noun phrase begins after one of these: what stands before them belongs to something else.
 _BREAKS = frozenset(
     "a an the this that these their its some any no not without with in on of at to from under over by is "
-    "are was were has have having wear wears wearing carry carries carrying who which while "
+    "are was were has have had having wear wears wore wearing carry carries carried carrying who which while "
     "but as for .".split()
 )
 _LINKS = frozenset("is are was were in of looks that which appears".split())
@@ -25,6 +27,7 @@ _PASSED_AFTER_LINK = _LINKS | frozenset(
 )
 _JOINS = frozenset(("and", "or", ","))
 _NEGATION_REACH = 7
+_SENTENCE = re.compile(rf"[^{PAUSES}]+")
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class Mention:
     """One place where a text speaks about a topic.
 
     ``thing`` is the canonical name ("" where only a frame such as "is holding" stands), ``surface`` the
-    text's own word; ``details`` are (kind, canonical word), ``others`` further words that stand with it.
+    text's own word; ``details`` are (kind, canonical word), ``others`` further words that stand with it;
+    ``place`` where the surface begins and ends in the characters of the text.
     """
 
     topic: str
@@ -42,6 +46,7 @@ class Mention:
     settled: bool = False
     details: frozenset[tuple[str, str]] = frozenset()
     others: frozenset[str] = frozenset()
+    place: tuple[int, int] = field(default=(0, 0), compare=False)
 
 
 @dataclass
@@ -85,6 +90,7 @@ class Reader:
         for mask in masks:
             self._entries[phrase(mask)] = _Entry()
         self._longest = max(map(len, self._entries), default=1)
+        self._remembered = lru_cache(maxsize=4096)(self._sentence)
 
     def _add(self, topic: str, role: str, cue: tuple[str, ...]) -> None:
         forms = plurals(cue[-1]) if role == "cue" else (cue[-1],)
@@ -92,7 +98,21 @@ class Reader:
             self._entries.setdefault((*cue[:-1], form), _Entry()).topics[topic] = role
 
     def read(self, text: str) -> list[Mention]:
-        """All mentions of a text, in its order."""
+        """All mentions of a text, in its order.
+
+        Nothing that is said reaches over a full stop, so sentences are read one by one; and as a dialogue
+        repeats what it knows again and again, a sentence that was read is remembered.
+        """
+        found: list[Mention] = []
+        for sentence in _SENTENCE.finditer(text):
+            at = sentence.start()
+            found += [
+                replace(mention, place=(mention.place[0] + at, mention.place[1] + at)) if at else mention
+                for mention in self._remembered(sentence.group())
+            ]
+        return found
+
+    def _sentence(self, text: str) -> tuple[Mention, ...]:
         said = words(text)
         spans = self._spans(said)
         covering = {at: span for span in spans for at in range(span.start, span.end)}
@@ -101,11 +121,11 @@ class Reader:
         for span in spans:
             for topic, role in span.entry.topics.items():
                 found.append((span, self._mention(text, said, covering, span, topic, role, claimed)))
-        return [
+        return tuple(
             mention
             for span, mention in found
             if not (span.entry.detail and mention.topic == "cut" and span.start in claimed)
-        ]
+        )
 
     def _spans(self, said: Sequence[Word]) -> list[_Span]:
         spans, at = [], 0
@@ -130,7 +150,8 @@ class Reader:
         role: str,
         claimed: set[int],
     ) -> Mention:
-        surface = text[said[span.start].start : said[span.end - 1].end]
+        place = said[span.start].start, said[span.end - 1].end
+        surface = text[place[0] : place[1]]
         negated = role == "absent" or self._negated(said, covering, span)
         thing = "" if role == "frame" else self.lexicon.thing(phrase(surface))
         details: set[tuple[str, str]] = set()
@@ -147,7 +168,7 @@ class Reader:
             if topic in self._detailed and "upper" not in span.entry.topics:
                 claimed.update(detail.start for detail in near)
         return Mention(
-            topic, thing, surface, negated, role == "settled", frozenset(details), frozenset(others)
+            topic, thing, surface, negated, role == "settled", frozenset(details), frozenset(others), place
         )
 
     def _before(
@@ -168,8 +189,8 @@ class Reader:
             word = said[at].text
             if word in _JOINS:
                 joined = covering.get(at - 1)
-                if joined is None or joined.entry.detail is None:
-                    break
+                if joined is None or joined.entry.detail is None or said[joined.end - 1].text.endswith("s"):
+                    break  # a noun ends what stands before it: "white stripes, dark trousers"
             elif word in _BREAKS:
                 break
             elif word not in self.lexicon.stopwords:

@@ -3,6 +3,11 @@
 Only pictures that the gallery does not have yet are embedded, so the same command continues after a kill and
 takes up new pictures later. Files that are no pictures are skipped, one line each. A gallery belongs to the
 release it was made with.
+
+With --dossiers every picture is also asked the diagnostic questions once, and what it answers is kept beside
+its vector: searching can then weigh the answers of hundreds of pictures without a call (`ctgi search
+--dossiers`). A picture is asked again only where the model, a prompt, the questions or the facets have
+changed.
 """
 
 from __future__ import annotations
@@ -30,7 +35,9 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 examples:
   ctgi index photos/ --release release/ --out gallery/
-  ctgi index photos/ --release release/ --out gallery/ --prune     # also forget pictures that are gone"""
+  ctgi index photos/ --release release/ --out gallery/ --prune     # also forget pictures that are gone
+  ctgi index photos/ --release release/ --out gallery/ --dossiers \\
+      --server http://localhost:8000/v1 --model Qwen/Qwen2-VL-7B-Instruct"""
 
 # Pictures between two writes: what a kill can cost.
 WRITE_EVERY = 256
@@ -67,6 +74,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="the gallery, made if it is not there")
     parser.add_argument("--prune", action="store_true", help="remove pictures that are gone from the folder")
     parser.add_argument("--threads", type=server.positive, help="for the encoder (default: its own choice)")
+    parser.add_argument(
+        "--dossiers", action="store_true", help="ask every picture once and keep its answers for searching"
+    )
+    server.add_arguments(parser, "with --dossiers; it sees the pictures")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -77,6 +88,12 @@ def run(options: argparse.Namespace) -> int:
         release="no release was named: --release FOLDER",
         out="no gallery was named: --out FOLDER",
     )
+    if server.wanted(options) != options.dossiers:
+        raise CtgiError(
+            "--dossiers needs a chat model: --server URL --model NAME"
+            if options.dossiers
+            else "--server and --model are for --dossiers, which was not given"
+        )
     from ctgi.datasets.pictures import find_pictures
     from ctgi.export.runtime import OnnxEncoders
     from ctgi.gallery.index import Gallery
@@ -103,7 +120,12 @@ def run(options: argparse.Namespace) -> int:
         raise CtgiError(
             f"{options.pictures}: none of its {report.files} files is a picture; give a folder of pictures"
         )
-    write_figures(options.json, "index", {**vars(report), "gallery": gallery.describe()})
+    figures = {**vars(report), "gallery": gallery.describe()}
+    if options.dossiers:
+        from ctgi.cli.dossiers import make_dossiers
+
+        figures["dossiers"] = make_dossiers(options, gallery, Path(options.pictures))
+    write_figures(options.json, "index", figures)
     return 0
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ctgi.captioning.reconstructor import Reconstructor
     from ctgi.mllm.cache import ReplyCache
+    from ctgi.mllm.client import ChatClient
     from ctgi.mllm.ledger import Ledger
 
 DEFAULT_MODEL = "gpt-4o"
@@ -60,3 +61,10 @@ def open_reconstructor(
         ledger=ledger,
     )
     return ChatReconstructor(client)
+
+
+def text_client(writer: Reconstructor) -> ChatClient | None:
+    """The client of a writer that asks a model: it reads queries, too; None for the composer."""
+    from ctgi.captioning.reconstructor import ChatReconstructor
+
+    return writer.client if isinstance(writer, ChatReconstructor) else None

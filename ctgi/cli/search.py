@@ -3,6 +3,10 @@
 With a chat model the description is refined as in Sec. 3.3 (MTI): the model looks at the best candidates, the
 first that fits becomes the anchor and is asked about what the description leaves out. Without one, or when it
 fails or time runs out, the plain ranking stands.
+
+With --dossiers what the pictures answered when they were indexed (`ctgi index --dossiers`) is weighed
+instead, without a call. --explain says for the first hits what their answers make of every detail of the
+description; --converse asks back.
 """
 
 from __future__ import annotations
@@ -17,15 +21,19 @@ from ctgi.cli.figures import write_figures
 from ctgi.errors import CtgiError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ctgi.export.runtime import OnnxEncoders
     from ctgi.gallery.index import Gallery
+    from ctgi.interaction.dossier import Dossiers
     from ctgi.interaction.mti import SearchOutcome
 
 EXAMPLES = """\
 examples:
   ctgi search "a woman in a red jacket" --gallery gallery/ --release release/
   ctgi search "a woman in a red jacket" --gallery gallery/ --release release/ \\
-      --server http://localhost:8000/v1 --model Qwen/Qwen2-VL-7B-Instruct --deadline 10 --save strip.png"""
+      --server http://localhost:8000/v1 --model Qwen/Qwen2-VL-7B-Instruct --deadline 10 --save strip.png
+  ctgi search "a woman in a red jacket, no hat" --gallery gallery/ --release release/ --dossiers --explain"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +48,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--save", type=Path, metavar="PNG", help="write a strip: the ranking before and after MTI"
     )
+    group = parser.add_argument_group("dossiers (made by `ctgi index --dossiers`)")
+    group.add_argument(
+        "--dossiers", action="store_true", help="weigh what the pictures answered; no call (--judge dossier)"
+    )
+    group.add_argument(
+        "--explain",
+        nargs="?",
+        type=server.positive,
+        const=3,
+        metavar="N",
+        help="what the answers of the first N hits make of each detail (%(const)s)",
+    )
+    group.add_argument("--converse", action="store_true", help="ask back what tells the candidates apart")
     server.add_arguments(parser, "it sees the pictures")
     mti.add_arguments(parser)
     reconstructor.add_arguments(parser)
@@ -61,18 +82,80 @@ def run(options: argparse.Namespace) -> int:
     gallery = Gallery.open(options.gallery, encoders.fingerprint)
     if not len(gallery):
         raise CtgiError(f"{options.gallery}: holds no pictures; put some in with `ctgi index`")
-    outcome = asyncio.run(_search(options, encoders, gallery, with_model))
+    dossiers = _dossiers(options, encoders.release.mti)
+    if options.converse and dossiers is not None:
+        return _converse(options, encoders, gallery, dossiers)
+    outcome = asyncio.run(_search(options, encoders, gallery, dossiers, with_model))
     _show(options, outcome, gallery, with_model)
+    explained = {}
+    if options.explain is not None and dossiers is not None:
+        explained = _explain(options, outcome, gallery, dossiers)
     if options.save is not None:
         _save(options, outcome, gallery)
         print(f"strip: {options.save}")
-    figures = {**vars(outcome), "vector": None, "paths": dict(_paths(options, outcome, gallery))}
-    write_figures(options.json, "search", figures)
+    paths = dict(_paths(options, outcome, gallery))
+    own = {"vector": None, "scoring": None, "paths": paths, "explained": explained}
+    write_figures(options.json, "search", {**vars(outcome), **own})
     return 0
 
 
+def _dossiers(options: argparse.Namespace, release_mti: Mapping[str, Any]) -> Dossiers | None:
+    """The gallery's dossiers where something needs them. They are the judge unless --judge says otherwise."""
+    if options.dossiers and not hasattr(options, "judge"):
+        options.judge = "dossier"
+    judged = getattr(options, "judge", None) == "dossier"
+    if not (options.dossiers or judged or options.explain is not None or options.converse):
+        return None
+    from ctgi.cli.dossiers import open_dossiers
+
+    return open_dossiers(options.gallery, release_mti)
+
+
+def _converse(
+    options: argparse.Namespace, encoders: OnnxEncoders, gallery: Gallery, dossiers: Dossiers
+) -> int:
+    from ctgi.cli import converse
+
+    if not hasattr(options, "judge"):
+        options.judge = "dossier"
+    chosen = mti.settings(options, max(options.top, 20), encoders.release.mti)
+    talk = converse.open_conversation(options.query, encoders, gallery, dossiers, chosen)
+    ids = list(talk.dossiers.ids)
+    names = [str(payload["path"]) for payload in gallery.payloads(ids)]
+    ended = converse.hold(talk, names, converse.similarities(encoders, gallery, ids), options.top)
+    if options.save is not None:
+        from ctgi.datasets.pictures import read_picture
+
+        converse.save_strip(
+            talk, ended, lambda key: read_picture(_path(options, gallery, key)), options.top, options.save
+        )
+        print(f"strip: {options.save}")
+    found = [
+        {"id": ids[row], "path": names[row], "probability": float(ended.weights[row])}
+        for row in ended.order[: options.top]
+    ]
+    write_figures(options.json, "search", {"description": ended.description, "ranking": found})
+    return 0
+
+
+def _explain(
+    options: argparse.Namespace, outcome: SearchOutcome, gallery: Gallery, dossiers: Dossiers
+) -> dict[str, Any]:
+    from ctgi.cli.explain import tell_explanations
+    from ctgi.interaction.reading import read_query
+
+    reading = outcome.reading or read_query(outcome.query, dossiers.facets)
+    paths = _paths(options, outcome, gallery)
+    hits = [(key, paths[key]) for key in outcome.ranking.ids[: min(options.explain, options.top)]]
+    return tell_explanations(dossiers, reading, hits)
+
+
 async def _search(
-    options: argparse.Namespace, encoders: OnnxEncoders, gallery: Gallery, with_model: bool
+    options: argparse.Namespace,
+    encoders: OnnxEncoders,
+    gallery: Gallery,
+    dossiers: Dossiers | None,
+    with_model: bool,
 ) -> SearchOutcome:
     from ctgi.captioning.sent_picture import sent_picture
 
@@ -86,6 +169,7 @@ async def _search(
             ) from error
 
     client = server.open_client(options) if with_model else None
+    writer = reconstructor.open_reconstructor(options)
     try:
         loop = mti.open_mti(
             options,
@@ -93,9 +177,11 @@ async def _search(
             gallery,
             client,
             pictures,
-            reconstructor.open_reconstructor(options),
+            writer,
             depth=max(options.top, 20),
-            scale=mti.calibration(encoders.release.mti),
+            release_mti=encoders.release.mti,
+            dossiers=dossiers,
+            reader=reconstructor.text_client(writer),
         )
         return await loop.search(options.query)
     finally:
@@ -105,7 +191,7 @@ async def _search(
 
 def _show(options: argparse.Namespace, outcome: SearchOutcome, gallery: Gallery, with_model: bool) -> None:
     paths = _paths(options, outcome, gallery)
-    if not with_model:
+    if not with_model and outcome.stop_reason == "off":
         print("plain search (no chat model was named; --server and --model add MTI)")
         for rank, (key, score) in _top(outcome.plain.ids, outcome.plain.scores, options.top):
             print(f"{rank:>3}  {score:6.3f}  {paths[key]}")
@@ -113,7 +199,7 @@ def _show(options: argparse.Namespace, outcome: SearchOutcome, gallery: Gallery,
     print("before MTI")
     for rank, (key, score) in _top(outcome.plain.ids, outcome.plain.scores, options.top):
         print(f"{rank:>3}  {score:6.3f}  {paths[key]}")
-    _tell(outcome, paths)
+    _tell(outcome, paths, by_dossiers=getattr(options, "judge", None) == "dossier")
     print("after MTI" if outcome.ranking != outcome.plain else "after MTI: the same ranking")
     if outcome.ranking != outcome.plain:
         for rank, (key, score) in _top(outcome.ranking.ids, outcome.ranking.scores, options.top):
@@ -130,20 +216,28 @@ def _show(options: argparse.Namespace, outcome: SearchOutcome, gallery: Gallery,
     )
 
 
-def _tell(outcome: SearchOutcome, paths: dict[str, str]) -> None:
+def _tell(outcome: SearchOutcome, paths: dict[str, str], *, by_dossiers: bool) -> None:
     """What the interaction did, in lines for people."""
     print(f"\nstopped: {outcome.stop_reason}" + (f" ({outcome.note})" if outcome.note else ""))
-    says = {True: "yes", False: "no", None: "failed"}
-    for judged in outcome.judged:
-        sure = "" if judged.probability is None else f", p(yes) {judged.probability:.2f}"
-        print(f"  judged {judged.rank:>2}: {says[judged.fits]}{sure}  {paths[judged.id]}")
-    if outcome.anchor is not None:
-        print(f"anchor: {paths[outcome.anchor]}")
-    for pair in outcome.pairs:
-        sure = "" if pair.probability is None else f" (p {pair.probability:.2f})"
-        print(f"  {pair.question} {pair.answer}{sure}" + ("" if pair.kept else f" [left out: {pair.reason}]"))
-    if outcome.refined_query is not None:
-        print(f"refined query: {outcome.refined_query}")
+    if by_dossiers:
+        likeliest = sorted(outcome.judged, key=lambda one: -(one.probability or 0.0))
+        for one in likeliest[:5] if outcome.stop_reason != "nothing_read" else ():
+            fits = "for it" if one.fits else "against it"
+            print(f"  answers {fits}, posterior {one.probability:.2f} (was {one.rank})  {paths[one.id]}")
+    else:
+        says = {True: "yes", False: "no", None: "failed"}
+        for one in outcome.judged:
+            sure = "" if one.probability is None else f", p(yes) {one.probability:.2f}"
+            print(f"  judged {one.rank:>2}: {says[one.fits]}{sure}  {paths[one.id]}")
+    for anchor in outcome.anchors:
+        trust = "" if anchor.trust == 1.0 else f" (trust {anchor.trust:.2f})"
+        print(f"anchor: {paths[anchor.id]}{trust}")
+        for pair in anchor.pairs:
+            sure = "" if pair.probability is None else f" (p {pair.probability:.2f})"
+            left_out = "" if pair.kept else f" [left out: {pair.reason}]"
+            print(f"  {pair.question} {pair.answer}{sure}{left_out}")
+        if anchor.refined_query is not None:
+            print(f"refined query: {anchor.refined_query}")
     print()
 
 
@@ -179,4 +273,5 @@ def _path(options: argparse.Namespace, gallery: Gallery, picture_id: str) -> Pat
 
 def _paths(options: argparse.Namespace, outcome: SearchOutcome, gallery: Gallery) -> dict[str, str]:
     ids = {*outcome.plain.ids, *outcome.ranking.ids, *(judged.id for judged in outcome.judged)}
+    ids |= {anchor.id for anchor in outcome.anchors}
     return {key: str(gallery.payloads([key])[0]["path"]) for key in ids}

@@ -1,5 +1,10 @@
-"""MTI, the paper's Sec. 3.3: refine a vague query by asking about the first candidate that fits it.
+"""MTI, the paper's Sec. 3.3, and what goes beyond it (docs/interaction.md).
 
-`config` holds every choice, `budget` what a search may cost, `anchor` step 1, `refine` step 2 (Eq. 5 and 6),
-`rerank` step 3 (Eq. 7), `calibration` the scale on which ξ is read, `mti` the whole, `batch` many queries.
+A search: `config` holds every choice, `budget` what it may cost, `anchor` and `judging` step 1, `refine` step
+2 (Eq. 5 and 6), `rerank` and `scoring` step 3 (Eq. 7), `calibration` the scale on which ξ is read, `mti` the
+whole, `outcome` what comes back, `batch` many queries.
+Dossiers: `enrol` asks pictures, `answers` reads what they say, `dossier` and `dossier_store` hold it,
+`temperature` calibrates it. `vocabulary`, `doubt` and `query_reader` read texts, `soft` and `persons` judge,
+`explain` says why.
+A conversation: `questions` which is worth asking, `converse` the dialogue, `rehearsal` its measurement.
 """

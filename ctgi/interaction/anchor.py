@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ctgi.errors import CtgiError
+from ctgi.interaction.asking import ModelGone
+from ctgi.interaction.budget import BudgetSpent
 
 
 @dataclass(frozen=True)
@@ -43,15 +45,34 @@ async def find_anchor(
     wave: int,
     first_alone: bool = False,
 ) -> Judged | None:
-    """The first candidate in rank order that `judge` says yes to, or None.
+    """The first candidate in rank order that `judge` says yes to, or None; see `find_anchors`."""
+    found = await find_anchors(candidates, judge, judged, wave=wave, first_alone=first_alone)
+    return found[0] if found else None
+
+
+async def find_anchors(
+    candidates: Sequence[tuple[str, float]],
+    judge: Judge,
+    judged: list[Judged],
+    *,
+    wave: int,
+    first_alone: bool = False,
+    most: int = 1,
+    another: Callable[[str, Sequence[str]], bool] | None = None,
+) -> list[Judged]:
+    """The first candidates in rank order that `judge` says yes to, `most` of them.
 
     `candidates` are (id, score), best first. Everything judged up to the answer is appended to `judged`, so
     it is there even where the search is cut short. With `first_alone` the top candidate has the first wave
-    for itself, for the case that a "yes" to it ends the search.
+    for itself, and a "yes" to it ends the search. `another(id, anchors so far)` says whether a candidate
+    shows a person who is none of the anchors; one who is, is no anchor of its own.
 
     A judgement that fails with CtgiError is passed over. Raises the last such error when as many in a row
-    failed as a wave holds, or all of them: then it is the model that is gone, not a picture that is bad.
+    failed as a wave holds, or all of them: then it is the model that is gone, not a picture that is bad; and
+    what the judge raises when the budget is spent or the server is gone. Where an anchor was found before
+    that, it is returned instead.
     """
+    found: list[Judged] = []
     failed_in_a_row = 0
     last_error: CtgiError | None = None
     for start, stop in waves(len(candidates), wave, first_alone):
@@ -66,17 +87,23 @@ async def find_anchor(
                     failed_in_a_row, last_error = failed_in_a_row + 1, error
                     judged.append(Judged(picture, rank, score, fits=None))
                     continue
+                except (BudgetSpent, ModelGone):
+                    if not found:
+                        raise
+                    return found
                 failed_in_a_row = 0
                 judged.append(Judged(picture, rank, score, verdict.fits, verdict.probability))
-                if verdict.fits:
-                    return judged[-1]
-        finally:  # what is still under way behind the anchor is not needed
+                if verdict.fits and (another is None or another(picture, [one.id for one in found])):
+                    found.append(judged[-1])
+                    if len(found) == most or (first_alone and rank == 1):
+                        return found
+        finally:  # what is still under way behind the last anchor is not needed
             for call in calls:
                 call.cancel()
             await asyncio.gather(*calls, return_exceptions=True)
-        if last_error is not None and failed_in_a_row >= min(wave, len(candidates)):
+        if last_error is not None and failed_in_a_row >= min(wave, len(candidates)) and not found:
             raise last_error
-    return None
+    return found
 
 
 def waves(count: int, size: int, first_alone: bool) -> Iterator[tuple[int, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from ctgi.errors import CtgiError
 
 SCALES = ("calibrated", "cosine")
+JUDGES = ("hard", "soft", "dossier")
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,30 @@ class MTIConfig:
     """
 
     k: int = 20
-    """Candidates that may be judged (Sec. 4.2: K = 20)."""
+    """Candidates that may be judged (Sec. 4.2: K = 20). With dossiers judging costs no call, and hundreds are
+    as good as free."""
+
+    judge: str = "hard"
+    """Who says whether a candidate fits: "hard", the language model's yes or no as published; "soft", its
+    probability of "yes"; "dossier", what the pictures answered when they were enrolled, without a call."""
+
+    m: int = 1
+    """Anchors at most, each a different person as far as the dossiers tell. The paper takes one; several keep
+    a vague query from being refined for the wrong person alone (docs/interaction.md)."""
+
+    temperature: float = 0.02
+    """Similarity and log-likelihood are joined as similarity + temperature · weight · log-likelihood. 0.02 is
+    the temperature SDM trains the similarity with (IRRA), so similarity / temperature is a log-likelihood of
+    its own up to a constant."""
+
+    weight: float = 1.0
+    """Weight of the answers' log-likelihood. 1 takes answers and similarity for independent; both come from
+    the same pixels, so val may ask for less."""
+
+    doubt: float = 0.1
+    """Prior probability that a detail of a query, or the answer to it, is wrong. It is the floor: no detail
+    can cost a candidate more than log(doubt). About 7 % of the answers of a good reader are wrong, and
+    eye-witnesses err as well."""
 
     xi: float = 0.85
     """Early stop: the top candidate's similarity on `scale` must exceed it (Sec. 4.2: ξ = 0.85)."""
@@ -53,12 +78,20 @@ class MTIConfig:
     """Language-model calls a search may make; None: no limit."""
 
     def __post_init__(self) -> None:
-        for name in ("k", "wave", "rounds", "questions", "depth"):
+        for name in ("k", "m", "wave", "rounds", "questions", "depth"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise CtgiError(f"MTI's {name} is {value!r}; give a whole number from 1 upwards")
         if not 0.0 <= self.lam <= 1.0:
             raise CtgiError(f"MTI's lam is {self.lam!r}; Eq. 7 mixes with a weight between 0 and 1")
+        if self.judge not in JUDGES:
+            raise CtgiError(f"MTI's judge is {self.judge!r}; choose one of {', '.join(JUDGES)}")
+        if not 0.0 < self.temperature < math.inf:
+            raise CtgiError(f"MTI's temperature is {self.temperature!r}; give a positive number")
+        if not 0.0 <= self.weight < math.inf:
+            raise CtgiError(f"MTI's weight is {self.weight!r}; give 0 or a positive number")
+        if not 0.0 < self.doubt < 1.0:
+            raise CtgiError(f"MTI's doubt is {self.doubt!r}; a probability between 0 and 1, neither included")
         if self.scale not in SCALES:
             raise CtgiError(f"MTI's scale is {self.scale!r}; choose one of {', '.join(SCALES)}")
         if self.deadline is not None and not self.deadline > 0:

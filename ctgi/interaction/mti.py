@@ -1,16 +1,16 @@
-"""MTI (Sec. 3.3): search, find the anchor, ask it what the query leaves out, rewrite, rank again.
+"""MTI (Sec. 3.3): search, find the anchors, ask them what the query leaves out, rewrite, rank again.
 
-A search never fails where a ranking exists: when time, calls or the language model run out, the best ranking
-so far comes back, with the stage that was left out and the reason.
+With one anchor and the hard judge, the default, this is the paper's; `judging` has the other judges, and
+docs/interaction.md says what changes with them. A search never fails where a ranking exists: when time, calls
+or the language model run out, the best ranking so far comes back, with the stage that was left out and the
+reason.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,84 +18,63 @@ from numpy.typing import NDArray
 from ctgi.captioning.pair_filter import PairFilter
 from ctgi.captioning.pool import QuestionPool
 from ctgi.captioning.reconstructor import Reconstructor
-from ctgi.captioning.transcript import Pair
 from ctgi.errors import CtgiError
-from ctgi.interaction.anchor import Judged, Verdict, find_anchor
+from ctgi.interaction.anchor import Verdict
 from ctgi.interaction.asking import Asker, Chat, ModelGone
 from ctgi.interaction.budget import Budget, BudgetSpent
 from ctgi.interaction.config import MTIConfig
-from ctgi.interaction.refine import ask_anchor, asks_a_model, missing_questions, within
-from ctgi.interaction.rerank import Ranking, Vector, fuse, with_anchor
+from ctgi.interaction.dossier import Dossiers
+from ctgi.interaction.judging import (
+    Judgement,
+    another_person,
+    judge_by_dossiers,
+    judge_hard,
+    judge_soft,
+    worths_of_topics,
+)
+from ctgi.interaction.outcome import SearchOutcome, StopReason
+from ctgi.interaction.query_reader import query_reader
+from ctgi.interaction.refine import (
+    ask_anchor,
+    asks_a_model,
+    missing_questions,
+    recall,
+    rewrite_all,
+    within,
+)
+from ctgi.interaction.rerank import Ranking, Scoring, Vector, fuse, trusted, with_anchor
+from ctgi.interaction.scoring import Lifts, dossier_lifts, live_lifts, rank
 from ctgi.mllm.chat import ChatRequest
 from ctgi.mllm.messages import judge_messages
 from ctgi.mllm.prompt import Prompt
 
+__all__ = ["MTI", "Encode", "Index", "Pictures", "SearchOutcome", "StopReason"]
+
 Encode = Callable[[list[str]], NDArray[np.float32]]
 Pictures = Callable[[str], bytes]
+T = TypeVar("T")
 
 
 class Index(Protocol):
-    """The one call of a gallery that MTI makes: hits have `ids` and `scores`, a row a query, best first."""
+    """What MTI needs of a gallery: hits have `ids` and `scores`, a row a query, best first."""
 
     def search(self, vectors: Vector, k: int) -> Any: ...
 
 
-class StopReason(StrEnum):
-    """Why a search ended where it did."""
+class VectorIndex(Index, Protocol):
+    """And, where pictures are scored by their answers too, the vectors of some of them: float32 (n, D)."""
 
-    REFINED = "refined"
-    """All three steps were taken."""
-    EARLY_STOP = "early_stop"
-    """The top candidate was above ξ and confirmed: nothing to refine."""
-    NO_ANCHOR = "no_anchor"
-    """None of the top K fits."""
-    NOTHING_MISSING = "nothing_missing"
-    """The query leaves nothing open that the pool could ask."""
-    NOTHING_LEARNT = "nothing_learnt"
-    """No answer of the anchor was fit to be used, or rewriting changed nothing."""
-    DEADLINE = "deadline"
-    MAX_CALLS = "max_calls"
-    MODEL_FAILED = "model_failed"
-    OFF = "off"
-    """No chat model was given."""
-    EMPTY_GALLERY = "empty_gallery"
-
-
-@dataclass
-class SearchOutcome:
-    """What a search found and what it took.
-
-    `vector` float32 (D,) is what `ranking` was made with: its inner product with any picture's vector is that
-    picture's score, except the anchor's, which is 1. `seconds` are by stage (encode, search, judge, ask,
-    rewrite, rerank, total). `calls` and tokens are this search's; `cached` of the calls cost nothing, and
-    `abandoned` were called off when the anchor was found (whether the server bills them is up to it).
-    """
-
-    query: str
-    vector: Vector
-    plain: Ranking
-    ranking: Ranking
-    anchor: str | None = None
-    judged: list[Judged] = field(default_factory=list)
-    pairs: list[Pair] = field(default_factory=list)
-    refined_query: str | None = None
-    stop_reason: StopReason = StopReason.OFF
-    note: str = ""
-    """One line for people where something was left out, else empty."""
-    calls: int = 0
-    cached: int = 0
-    abandoned: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    seconds: Mapping[str, float] = field(default_factory=dict)
+    def vectors(self, ids: Sequence[str]) -> NDArray[np.float32]: ...
 
 
 class MTI:
-    """The paper's interaction over one gallery and one chat model.
+    """The interaction over one gallery and one chat model.
 
     `encode` turns texts into float32 (N, D) of unit norm, `pictures` gives the bytes that the model is shown
     for an id (it may raise CtgiError), `scale` maps the top candidate's cosine to the scale ξ is read on;
-    without it ξ is compared with the cosine itself. `client` may be None: then every search is the plain one.
+    without it ξ is compared with the cosine itself. `client` may be None: then every search is the plain one,
+    unless `dossiers` judge it. `dossiers` of the gallery's pictures serve the judge "dossier", tell anchors
+    apart, and answer for them; a query is read for them by `reader`, a text model, or without one by rules.
     """
 
     def __init__(
@@ -110,6 +89,8 @@ class MTI:
         *,
         scale: Callable[[float], float] | None = None,
         pair_filter: PairFilter | None = None,
+        dossiers: Dossiers | None = None,
+        reader: Chat | None = None,
     ) -> None:
         self.config = config or MTIConfig()
         self.encode = encode
@@ -117,6 +98,9 @@ class MTI:
         self._pool, self._reconstructor = pool, reconstructor
         self._filter = pair_filter or PairFilter(pool)
         self._scale = scale if scale is not None and self.config.scale == "calibrated" else float
+        self._dossiers, self._reader = dossiers, reader
+        if self.config.judge == "dossier" and dossiers is None:
+            raise CtgiError('MTI\'s judge "dossier" needs dossiers; make them with `ctgi index --dossiers`')
 
     async def search(self, query: str, vector: Vector | None = None) -> SearchOutcome:
         """Answer one query; `vector` is its embedding where the caller has it already.
@@ -132,7 +116,7 @@ class MTI:
             vector = (await asyncio.to_thread(self.encode, [query]))[0]
         budget.spent("encode", start)
         start = budget.clock()
-        candidates = await self._rank(vector, max(self.config.depth, self.config.k))
+        [candidates] = await self._rank(vector[None], max(self.config.depth, self.config.k))
         budget.spent("search", start)
         plain = with_anchor(candidates, None, self.config.depth)
         outcome = SearchOutcome(query, vector, plain, plain)
@@ -144,19 +128,28 @@ class MTI:
 
     async def _interact(self, outcome: SearchOutcome, candidates: Ranking, budget: Budget) -> None:
         """Steps 1 to 3; whatever ends them early, `outcome` holds the best ranking so far."""
-        if self._client is None or not candidates.ids:
-            outcome.stop_reason = StopReason.EMPTY_GALLERY if self._client else StopReason.OFF
+        if not candidates.ids or (self._client is None and self.config.judge != "dossier"):
+            outcome.stop_reason = StopReason.OFF if self._off else StopReason.EMPTY_GALLERY
             return
-        asker = Asker(self._client, budget)
-        stage = "judge"
+        asker = Asker(self._client, budget) if self._client is not None else None
+        judgement = Judgement()
+        stage = "read"
         try:
-            outcome.stop_reason = await self._timed("judge", budget, self._anchor(outcome, candidates, asker))
+            if self._dossiers is not None:
+                reader = None if self._reader is None else Asker(self._reader, budget)
+                read = query_reader(reader, self._dossiers.facets)
+                outcome.reading = await self._timed("read", budget, read(outcome.query))
+            stage = "judge"
+            judgement = await self._timed("judge", budget, self._judge(outcome, candidates, asker))
+            outcome.anchors = judgement.anchors
+            outcome.anchor = judgement.anchors[0].id if judgement.anchors else None
+            outcome.stop_reason = self._reason(outcome, judgement)
             if outcome.stop_reason is StopReason.REFINED:
                 stage = "ask"
-                outcome.stop_reason = await self._timed("ask", budget, self._ask(outcome, asker))
+                outcome.stop_reason = await self._timed("ask", budget, self._ask(outcome, asker, budget))
             if outcome.stop_reason is StopReason.REFINED:
                 stage = "rewrite"
-                outcome.stop_reason = await self._timed("rewrite", budget, self._rewrite(outcome, asker))
+                outcome.stop_reason = await self._timed("rewrite", budget, self._rewrite(outcome, budget))
         except BudgetSpent as spent:
             outcome.stop_reason = StopReason(spent.limit)
             limit = "time" if spent.limit == "deadline" else "calls"
@@ -165,14 +158,27 @@ class MTI:
             outcome.stop_reason = StopReason.MODEL_FAILED
             outcome.note = f"stage {stage} left out: {error}"
         start = budget.clock()
-        ranked = candidates
-        if outcome.stop_reason is StopReason.REFINED:
-            ranked = await self._rank(outcome.vector, self.config.depth)
-        outcome.ranking = with_anchor(ranked, outcome.anchor, self.config.depth)
+        await self._rerank(outcome, candidates, judgement)
         budget.spent("rerank", start)
 
-    async def _anchor(self, outcome: SearchOutcome, candidates: Ranking, asker: Asker) -> StopReason:
-        """Step 1: the first of the top K that fits; early stop where it is the top one and above ξ."""
+    async def _judge(self, outcome: SearchOutcome, candidates: Ranking, asker: Asker | None) -> Judgement:
+        """Step 1: who of the top K fits; early stop where it is the top one and above ξ."""
+        top = list(zip(candidates.ids, candidates.scores, strict=True))[: self.config.k]
+        sure = self._scale(top[0][1]) > self.config.xi
+        another = None
+        if self._dossiers is not None and outcome.reading is not None:
+            another = another_person(self._dossiers, outcome.reading, self.config)
+            if self.config.judge == "dossier":
+                return judge_by_dossiers(
+                    top,
+                    self._dossiers,
+                    outcome.reading,
+                    outcome.judged,
+                    self.config,
+                    sure=sure,
+                    another=another,
+                )
+        assert asker is not None
         version = "+".join(Prompt.load(name).version for name in ("system", "judge"))
 
         async def judge(picture_id: str) -> Verdict:
@@ -183,39 +189,46 @@ class MTI:
             probability = (reply.choice_probabilities or {}).get("yes")
             return Verdict(reply.text.strip().lower().startswith("yes"), probability)
 
-        top = list(zip(candidates.ids, candidates.scores, strict=True))[: self.config.k]
-        sure = self._scale(top[0][1]) > self.config.xi
-        found = await find_anchor(top, judge, outcome.judged, wave=self.config.wave, first_alone=sure)
-        if found is None:
-            return StopReason.NO_ANCHOR
-        outcome.anchor = found.id
-        return StopReason.EARLY_STOP if sure and found.rank == 1 else StopReason.REFINED
+        of = judge_hard if self.config.judge == "hard" else judge_soft
+        return await of(top, judge, outcome.judged, self.config, sure=sure, another=another)
 
-    async def _ask(self, outcome: SearchOutcome, asker: Asker) -> StopReason:
-        """Step 2, Eq. 5: the anchor's answers to what the query leaves out."""
-        assert outcome.anchor is not None
-        picture = self._pictures(outcome.anchor)
-        for _ in range(self.config.rounds):
-            known = "\n".join([outcome.query, *(pair.answer for pair in outcome.pairs if pair.kept)])
-            questions = missing_questions(self._pool, known, outcome.pairs, self._affordable(asker))
-            if not questions:
-                break
-            await ask_anchor(
-                asker,
-                picture,
-                outcome.anchor,
-                questions,
-                known,
-                self._filter,
-                outcome.pairs,
-            )
-        if not outcome.pairs:
+    def _reason(self, outcome: SearchOutcome, judgement: Judgement) -> StopReason:
+        if judgement.confirmed:
+            return StopReason.EARLY_STOP
+        if judgement.anchors:
+            return StopReason.REFINED
+        unread = self.config.judge == "dossier" and outcome.reading is not None and not outcome.reading.says
+        return StopReason.NOTHING_READ if unread else StopReason.NO_ANCHOR
+
+    async def _ask(self, outcome: SearchOutcome, asker: Asker | None, budget: Budget) -> StopReason:
+        """Step 2, Eq. 5: each anchor answers what the query leaves out, from its dossier if it has one."""
+        worths = None
+        if self._dossiers is not None and outcome.reading is not None:
+            top = list(zip(outcome.plain.ids, outcome.plain.scores, strict=True))[: self.config.k]
+            worths = worths_of_topics(top, self._dossiers, outcome.reading, self.config)
+        for number, anchor in enumerate(outcome.anchors):
+            stored = self._dossiers.answers(anchor.id) if self._dossiers is not None else ()
+            if number == 0:
+                outcome.pairs = anchor.pairs
+            for _ in range(1 if stored else self.config.rounds):
+                known = "\n".join([outcome.query, *(pair.answer for pair in anchor.pairs if pair.kept)])
+                most = self.config.questions if stored else self._affordable(budget)
+                questions = missing_questions(self._pool, known, anchor.pairs, most, worths)
+                if not questions:
+                    break
+                if stored:
+                    recall(stored, questions, known, self._filter, anchor.pairs)
+                elif asker is not None:
+                    picture = self._pictures(anchor.id)
+                    await ask_anchor(asker, picture, anchor.id, questions, known, self._filter, anchor.pairs)
+        pairs = [pair for anchor in outcome.anchors for pair in anchor.pairs]
+        if not pairs:
             return StopReason.NOTHING_MISSING
-        return StopReason.REFINED if any(p.kept for p in outcome.pairs) else StopReason.NOTHING_LEARNT
+        return StopReason.REFINED if any(pair.kept for pair in pairs) else StopReason.NOTHING_LEARNT
 
-    def _affordable(self, asker: Asker) -> int:
+    def _affordable(self, budget: Budget) -> int:
         """Questions of one round, so that a call is left for rewriting. Raises BudgetSpent for none."""
-        left = asker.budget.calls_left()
+        left = budget.calls_left()
         if left is None:
             return self.config.questions
         left -= asks_a_model(self._reconstructor)
@@ -223,23 +236,57 @@ class MTI:
             raise BudgetSpent("max_calls")
         return min(left, self.config.questions)
 
-    async def _rewrite(self, outcome: SearchOutcome, asker: Asker) -> StopReason:
-        """Step 2, Eq. 6, and the fused vector of step 3, Eq. 7."""
-        kept: Sequence[Pair] = [pair for pair in outcome.pairs if pair.kept]
-        refined = await within(self._reconstructor, asker).rewrite(outcome.query, kept)
-        if refined.strip() == outcome.query.strip():
+    async def _rewrite(self, outcome: SearchOutcome, budget: Budget) -> StopReason:
+        """Step 2, Eq. 6, and the fused vectors of step 3, Eq. 7."""
+        asked = [anchor for anchor in outcome.anchors if any(pair.kept for pair in anchor.pairs)]
+        texts = await rewrite_all(
+            within(self._reconstructor, budget), outcome.query, [a.pairs for a in asked]
+        )
+        refined = [(anchor, text) for anchor, text in zip(asked, texts, strict=True) if text is not None]
+        if not refined:
             return StopReason.NOTHING_LEARNT
-        [vector] = await asyncio.to_thread(self.encode, [refined])
-        outcome.refined_query = refined
-        outcome.vector = fuse(outcome.vector, vector, self.config.lam)
+        vectors = await asyncio.to_thread(self.encode, [text for _, text in refined])
+        query = outcome.vector
+        for (anchor, text), vector in zip(refined, vectors, strict=True):
+            anchor.refined_query = text
+            anchor.vector = fuse(query, vector, trusted(self.config.lam, anchor.trust))
         return StopReason.REFINED
 
-    async def _rank(self, vector: Vector, depth: int) -> Ranking:
-        hits = await asyncio.to_thread(self._gallery.search, vector[None], depth)
-        return Ranking(tuple(hits.ids[0]), tuple(float(score) for score in hits.scores[0]))
+    async def _rerank(self, outcome: SearchOutcome, candidates: Ranking, judgement: Judgement) -> None:
+        """Step 3 over the whole gallery: the largest score over the anchors that were refined."""
+        query, depth, hits = outcome.vector, max(self.config.depth, self.config.k), [candidates]
+        refined = [anchor for anchor in outcome.anchors if anchor.vector is not None]
+        vectors = np.stack([one.vector for one in refined if one.vector is not None] or [query])
+        if refined:
+            hits = await self._rank(vectors, depth)
+            first = outcome.anchors[0]
+            outcome.refined_query = first.refined_query
+            outcome.vector = first.vector if first.vector is not None else query
+        lifts: Lifts = {}
+        if self.config.judge == "soft":
+            lifts = live_lifts(judgement.evidence, refined, self.config)
+        elif self.config.judge == "dossier" and self._dossiers and outcome.reading and outcome.reading.says:
+            heads = [name for ranking in (candidates, *hits) for name in ranking.ids[: self.config.k]]
+            names = list(dict.fromkeys(heads))
+            lifts = dossier_lifts(names, self._dossiers, outcome.reading, refined, self.config)
+        leads = outcome.anchor if self.config.judge == "hard" else None
+        outcome.scoring = Scoring(vectors, lifts, leads)
+        ranking = rank(outcome.scoring, hits, getattr(self._gallery, "vectors", None))
+        outcome.ranking = with_anchor(ranking, leads, self.config.depth)
+
+    @property
+    def _off(self) -> bool:
+        return self._client is None and self.config.judge != "dossier"
+
+    async def _rank(self, vectors: Vector, depth: int) -> list[Ranking]:
+        hits = await asyncio.to_thread(self._gallery.search, vectors, depth)
+        return [
+            Ranking(tuple(ids), tuple(float(score) for score in scores))
+            for ids, scores in zip(hits.ids, hits.scores, strict=True)
+        ]
 
     @staticmethod
-    async def _timed(stage: str, budget: Budget, step: Awaitable[StopReason]) -> StopReason:
+    async def _timed(stage: str, budget: Budget, step: Awaitable[T]) -> T:
         start = budget.clock()
         try:
             return await step

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from ctgi.captioning.pair_filter import PairFilter
@@ -12,8 +12,10 @@ from ctgi.captioning.questions import Question
 from ctgi.captioning.reconstructor import ChatReconstructor, Reconstructor
 from ctgi.captioning.transcript import Pair
 from ctgi.errors import CtgiError
-from ctgi.interaction.asking import Asker
-from ctgi.interaction.budget import BudgetSpent
+from ctgi.interaction.asking import Asker, ModelGone
+from ctgi.interaction.budget import Budget, BudgetSpent
+from ctgi.interaction.dossier import Answer
+from ctgi.interaction.questions import in_order_of_worth
 from ctgi.mllm.chat import ChatRequest
 from ctgi.mllm.client import ChatClient
 from ctgi.mllm.messages import picture_message, system_message
@@ -21,11 +23,21 @@ from ctgi.mllm.prompt import Prompt
 
 
 def missing_questions(
-    pool: QuestionPool, known: str, asked: Sequence[Pair], most: int
+    pool: QuestionPool,
+    known: str,
+    asked: Sequence[Pair],
+    most: int,
+    worths: Mapping[str, float] | None = None,
 ) -> tuple[Question, ...]:
-    """The diagnostic set {c_i}: what `known` leaves out and nobody has asked yet, most telling first."""
+    """The diagnostic set {c_i}: what `known` leaves out and nobody has asked yet, most telling first.
+
+    The pool knows what is telling in general; `worths`, topic -> expected information, what tells these
+    candidates apart.
+    """
     topics = {pair.topic for pair in asked}
-    return tuple(question for question in pool.missing(known) if question.topic not in topics)[:most]
+    left = {question.topic: question for question in pool.missing(known) if question.topic not in topics}
+    order = list(left) if worths is None else in_order_of_worth(list(left), worths)
+    return tuple(left[topic] for topic in order)[:most]
 
 
 async def ask_anchor(
@@ -50,12 +62,7 @@ async def ask_anchor(
         if isinstance(answer, BaseException):
             failures.append(answer)
             continue
-        reason = pair_filter.reason(question, answer.text, answer.probability, known)
-        pairs.append(
-            Pair(question.topic, question.question, answer.text, answer.probability, reason is None, reason)
-        )
-        if reason is None:
-            known = f"{known}\n{answer.text}"
+        known = _keep(question, answer.text, answer.probability, known, pair_filter, pairs)
     for failure in failures:
         if isinstance(failure, BudgetSpent) or not isinstance(failure, CtgiError):
             raise failure
@@ -63,16 +70,63 @@ async def ask_anchor(
         raise failures[-1]
 
 
+def recall(
+    answers: Sequence[Answer],
+    questions: Sequence[Question],
+    known: str,
+    pair_filter: PairFilter,
+    pairs: list[Pair],
+) -> None:
+    """Eq. 5 without a call: the questions are answered by what the anchor said when it was enrolled, through
+    the same filter."""
+    by_topic = {answer.topic: answer for answer in answers}
+    for question in questions:
+        answer = by_topic.get(question.topic)
+        if answer is not None:
+            known = _keep(question, answer.text, answer.probability, known, pair_filter, pairs)
+
+
+async def rewrite_all(
+    writer: Reconstructor, query: str, interviews: Sequence[Sequence[Pair]]
+) -> list[str | None]:
+    """Eq. 6 for every anchor at once; None where nothing new was said, or writing failed for this one.
+
+    Raises the first failure where all failed.
+    """
+    kept = [[pair for pair in pairs if pair.kept] for pairs in interviews]
+    written = await asyncio.gather(*(writer.rewrite(query, pairs) for pairs in kept), return_exceptions=True)
+    failures = [text for text in written if isinstance(text, BaseException)]
+    for failure in failures:
+        expected = isinstance(failure, CtgiError | BudgetSpent | ModelGone)
+        if not expected or len(failures) == len(written):
+            raise failure
+    return [text if isinstance(text, str) and text.strip() != query.strip() else None for text in written]
+
+
+def _keep(
+    question: Question,
+    text: str,
+    probability: float | None,
+    known: str,
+    pair_filter: PairFilter,
+    pairs: list[Pair],
+) -> str:
+    """Append the pair as the filter judges it; what is known with it."""
+    reason = pair_filter.reason(question, text, probability, known)
+    pairs.append(Pair(question.topic, question.question, text, probability, reason is None, reason))
+    return f"{known}\n{text}" if reason is None else known
+
+
 def asks_a_model(reconstructor: Reconstructor) -> bool:
     """Whether writing costs a call."""
     return isinstance(reconstructor, ChatReconstructor)
 
 
-def within(reconstructor: Reconstructor, asker: Asker) -> Reconstructor:
+def within(reconstructor: Reconstructor, budget: Budget) -> Reconstructor:
     """The reconstructor with its calls counted in, and limited by, the budget of one search."""
     if not isinstance(reconstructor, ChatReconstructor):
         return reconstructor
-    counted = Asker(reconstructor.client, asker.budget)
+    counted = Asker(reconstructor.client, budget)
     return ChatReconstructor(cast(ChatClient, counted))
 
 

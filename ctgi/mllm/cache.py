@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ctgi.errors import CtgiError
-from ctgi.mllm.chat import ChatReply, ChatRequest
+from ctgi.mllm.chat import ChatReply, ChatRequest, Token
 
 _SCHEMA = """CREATE TABLE IF NOT EXISTS replies (
     key TEXT PRIMARY KEY, model TEXT NOT NULL, purpose TEXT NOT NULL, prompt_version TEXT NOT NULL,
@@ -41,6 +41,8 @@ def reply_key(model: str, request: ChatRequest) -> str:
         "json_schema": request.json_schema,
         "logprobs": request.logprobs,
     }
+    if request.alternatives:  # named only where it is wanted, so that older keys stay what they are
+        asked["alternatives"] = True
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
@@ -85,7 +87,15 @@ class ReplyCache:
     def get(self, key: str) -> ChatReply | None:
         """The stored reply, marked ``cached``, or None."""
         row = self._db.execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
-        return None if row is None else replace(ChatReply(**json.loads(row[0])), cached=True)
+        if row is None:
+            return None
+        data = json.loads(row[0])
+        if data.get("tokens"):
+            data["tokens"] = tuple(
+                Token(token["text"], token["logprob"], tuple((text, p) for text, p in token["top"]))
+                for token in data["tokens"]
+            )
+        return replace(ChatReply(**data), cached=True)
 
     def put(self, key: str, model: str, request: ChatRequest, reply: ChatReply) -> None:
         """Store a reply; a second one under the same key is ignored."""

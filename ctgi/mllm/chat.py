@@ -13,12 +13,22 @@ PURPOSES = ("describe", "answer", "reconstruct", "judge", "ask", "rewrite", "rea
 
 
 @dataclass(frozen=True)
+class Token:
+    """One generated token: its text, log-probability, and the likeliest alternatives at its place."""
+
+    text: str
+    logprob: float
+    top: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
 class ChatRequest:
     """One call.
 
     ``choices`` restricts the reply to one of a few texts; ``json_schema`` to JSON of that schema.
     ``deadline`` is in seconds over everything the call does: its wait for a slot, every try, every pause.
-    ``picture_id`` stands for the picture's bytes in the cache key.
+    ``picture_id`` stands for the picture's bytes in the cache key. With ``alternatives`` the reply keeps the
+    tokens, each with what else might have stood there.
     """
 
     messages: tuple[Message, ...]
@@ -30,6 +40,7 @@ class ChatRequest:
     choices: tuple[str, ...] | None = None
     json_schema: dict[str, Any] | None = None
     logprobs: bool = True
+    alternatives: bool = False
     deadline: float | None = None
 
 
@@ -41,7 +52,8 @@ class ChatReply:
     the server gave none. ``text`` is one of the choices where choices were given and one could be recognised,
     else what the model said. ``choice_probabilities`` are renormalised over the choices. ``seconds`` is the
     time of the successful try, also when the reply comes from the cache; ``finished`` is False when the text
-    was cut at ``max_tokens``.
+    was cut at ``max_tokens``. ``tokens`` are there where the request wanted alternatives and the server gave
+    log-probabilities.
     """
 
     text: str
@@ -52,6 +64,7 @@ class ChatReply:
     seconds: float
     cached: bool = False
     finished: bool = True
+    tokens: tuple[Token, ...] | None = None
 
 
 #: unreachable: no connection; refused: key, permission, model or quota; request: this request was not taken;

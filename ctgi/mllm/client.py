@@ -138,7 +138,12 @@ class ChatClient:
             # openai's own timeout is per read; a server that dribbles would hold the slot for ever
             async with asyncio.timeout(self._timeout):
                 completion = await self._post(fields)
-            return parse_reply(completion, request.choices, time.perf_counter() - started)
+            return parse_reply(
+                completion,
+                request.choices,
+                time.perf_counter() - started,
+                alternatives=request.alternatives,
+            )
 
     async def _post(self, fields: dict[str, Any]) -> Any:
         """One request. ``chat.completions.create`` would send the same after walking every message through

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from ctgi.mllm.chat import ChatReply
+from ctgi.mllm.chat import ChatReply, Token
 
 # Models end with one of these; its probability is about stopping, not about the answer.
 _END = frozenset(
@@ -20,17 +19,11 @@ class UnusableReply(Exception):
     """The server said 200 and sent no chat completion (a proxy's page, an empty list of choices)."""
 
 
-@dataclass(frozen=True)
-class Token:
-    """One generated token: its text, log-probability, and the likeliest alternatives at its place."""
-
-    text: str
-    logprob: float
-    top: tuple[tuple[str, float], ...]
-
-
-def parse_reply(completion: Any, choices: Sequence[str] | None, seconds: float) -> ChatReply:
-    """Read an ``openai`` ChatCompletion; raises :class:`UnusableReply`."""
+def parse_reply(
+    completion: Any, choices: Sequence[str] | None, seconds: float, *, alternatives: bool = False
+) -> ChatReply:
+    """Read an ``openai`` ChatCompletion, with ``alternatives`` keep its tokens; raises
+    :class:`UnusableReply`."""
     try:
         choice = completion.choices[0]
         said = str(choice.message.content or "").strip()
@@ -47,6 +40,7 @@ def parse_reply(completion: Any, choices: Sequence[str] | None, seconds: float) 
         completion_tokens=int(getattr(usage, "completion_tokens", 0) or 0),
         seconds=seconds,
         finished=getattr(choice, "finish_reason", None) != "length",
+        tokens=tuple(tokens) if alternatives and tokens else None,
     )
 
 
