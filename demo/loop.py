@@ -109,7 +109,7 @@ class Loop:
                 "release": made.digest,
                 "queries": s.val_queries,
                 "grid": [s.lambdas, s.min_probabilities],
-                **self._searching(),
+                **self.searching(),
             },
             self._choose,
         )
@@ -137,7 +137,7 @@ class Loop:
 
                 return measure.measure(out / "world", self._encoders(name), s, choice, self.chat)
 
-            inputs = {"encoder": model, "choice": choice, "queries": s.test_queries, **self._searching()}
+            inputs = {"encoder": model, "choice": choice, "queries": s.test_queries, **self.searching()}
             self.stage(f"measure-{variant.name}", inputs, work, f"measure/{variant.name}")
 
         def searches(place: Path) -> Mapping[str, Any]:
@@ -151,11 +151,12 @@ class Loop:
             "choice": choice,
             "queries": s.test_queries,
             "alone": s.alone,
-            **self._searching(),
+            **self.searching(),
         }
         self.stage("searches", inputs, searches, outputs=("figure3.png",))
 
-    def _searching(self) -> dict[str, Any]:
+    def searching(self) -> dict[str, Any]:
+        """What every stage that searches depends on besides its model."""
         s = self.settings
         return {
             "world": self.stages.records["world"].digest,
@@ -163,6 +164,16 @@ class Loop:
             "mti": [s.k, s.xi, s.concurrency],
             "method": _caption_recipe(),
         }
+
+    def interact(self) -> None:
+        """The interaction beyond the paper: dossiers, parameters, its own table."""
+        from demo.interaction.work import interact
+
+        interact(self)
+
+    def released(self) -> Any:
+        """The encoders of the release."""
+        return self._encoders(RELEASED)
 
     def _score(self, place: Path) -> Mapping[str, Any]:
         import asyncio
@@ -212,10 +223,11 @@ def _caption_recipe() -> str:
 
 
 def _record_choice(release: Path, chosen: Mapping[str, Any]) -> None:
-    """What was chosen on val, in the release."""
+    """What was chosen on val for the paper's MTI, in the release, beside what else it says."""
     from ctgi.export.release import Release, record_mti
 
     names = ("calibration", "lam", "min_probability")
     facts = {**{name: chosen[name] for name in names}, "chosen_on": "val", "queries": chosen["queries"]}
-    if Release.load(release, verify=False).mti != facts:
-        record_mti(release, facts)
+    held = Release.load(release, verify=False).mti
+    if {**held, **facts} != held:
+        record_mti(release, {**held, **facts})

@@ -12,6 +12,7 @@ from PIL import Image
 from ctgi.captioning.progress import duration
 from demo.curves import line_chart
 from demo.page import facts, figure, page, paragraph, picture, section, table
+from demo.report_interaction import interaction
 from demo.report_pictures import captions_beside, contact_sheet, interview
 from demo.report_tables import ablation, chosen_on_val, gains, kinds
 
@@ -19,6 +20,7 @@ _SECTIONS = {
     "table": "Table",
     "gain": "What each part adds",
     "kinds": "Kinds of query",
+    "interaction": "Beyond the paper",
     "strips": "Three searches",
     "pictures": "Pictures",
     "interview": "An interview",
@@ -37,6 +39,11 @@ def write_report(results: Mapping[str, Any], out: Path) -> str:
         section("table", "The ablation table", *ablation(results)),
         section("gain", "What each part adds", *gains(results)),
         section("kinds", "By kind of query", *kinds(results)),
+        section(
+            "interaction",
+            "The interaction beyond the paper",
+            *interaction(results["interaction"], out / "interaction"),
+        ),
         section("strips", "Three vague descriptions, before and after MTI", *_strips(results, out)),
         section("pictures", "The rendered people", *contact_sheet(out / "world")),
         section("interview", "A whole interview", *interview(out)),

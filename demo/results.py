@@ -26,15 +26,22 @@ TITLES = {
     "index": "index the test pictures",
     **{f"measure-{variant.name}": f"measure: {variant.trained_on}" for variant in VARIANTS},
     "searches": "answer three vague descriptions",
+    "dossiers": "ask the val and test pictures for their dossiers",
+    "tune": "choose every interaction's parameters on val",
+    "interaction": "measure every interaction on test",
 }
 for _variant in VARIANTS[1:]:
     TITLES[f"measure-{_variant.name}"] += f", {248 if _variant.pes else 77} positions"
 
 
 def gather(
-    records: Mapping[str, Record], settings: Settings, options: Mapping[str, Any], commands: Sequence[str]
+    records: Mapping[str, Record],
+    settings: Settings,
+    options: Mapping[str, Any],
+    commands: Sequence[str],
+    interaction: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The content of results.json."""
+    """The content of results.json; ``interaction`` is that of its own."""
     measured = {variant.name: records[f"measure-{variant.name}"].result for variant in VARIANTS}
     captions, searches = dict(records["captions"].result), records["searches"].result
     answers = captions.pop("answers")
@@ -85,6 +92,7 @@ def gather(
                 "fine-tuned, best val": released["metrics"],
             },
         },
+        "interaction": interaction,
         "commands": list(commands),
     }
     return dict(plain(results))

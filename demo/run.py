@@ -12,26 +12,33 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ctgi.captioning.progress import duration
 from ctgi.errors import CtgiError
 from demo.models.launch import CLIP, QWEN2VL
-from demo.settings import FULL, SMALL, Settings
+from demo.settings import FULL, SMALL
 from demo.stages import Stages, digest_model
+
+if TYPE_CHECKING:
+    from demo.loop import Loop
 
 _ROOT = Path(__file__).resolve().parents[1]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+    return guarded(parser("python -m demo.run", __doc__).parse_args(arguments), _run)
+
+
+def guarded(options: argparse.Namespace, work: Callable[[argparse.Namespace], None]) -> int:
+    """``work`` with the folder to itself; what is wrong is said in one line. Returns the exit code."""
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     try:
         with _alone(options.out):
-            _run(options, SMALL if options.small else FULL)
+            work(options)
     except KeyboardInterrupt:
         print("\ndemo: interrupted; run it again to go on", file=sys.stderr)
         return 130
@@ -41,12 +48,13 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser(prog: str, described: str | None) -> argparse.ArgumentParser:
+    """The flags of every command that works in a demo's folder."""
     parser = argparse.ArgumentParser(
-        prog="python -m demo.run",
-        description=__doc__,
+        prog=prog,
+        description=described,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="example: python -m demo.run --out out/demo",
+        epilog=f"example: {prog} --out out/demo",
     )
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder (default: %(default)s)")
     parser.add_argument("--qwen2vl", type=Path, default=QWEN2VL, metavar="DIR", help="the small Qwen2-VL")
@@ -77,23 +85,38 @@ def _alone(out: Path) -> Iterator[None]:
         yield
 
 
-def _run(options: argparse.Namespace, settings: Settings) -> None:
+@contextmanager
+def opened(options: argparse.Namespace, left_out: Container[str] = ()) -> Iterator[Loop]:
+    """The demo of these options, with its chat model at hand; ``left_out`` names stages that will not run."""
     if options.threads < 1:
         raise CtgiError(f"--threads {options.threads}: give a whole number from 1")
     clip_digest, qwen_digest = digest_model(options.clip), digest_model(options.qwen2vl)
     from demo.chat_models import ChatModel
     from demo.loop import Loop
-    from demo.results import TITLES, gather
+    from demo.results import TITLES
 
-    stages = Stages(options.out, len(TITLES), lambda line: print(line, flush=True))
+    count = sum(name not in left_out for name in TITLES)
+    stages = Stages(options.out, count, lambda line: print(line, flush=True))
+    settings = SMALL if options.small else FULL
     with ChatModel(options.qwen2vl, qwen_digest, options.out / "replies", options.threads) as chat:
         _limit_threads(options.threads)
-        loop = Loop(stages, settings, options.clip, clip_digest, options.threads, chat)
+        yield Loop(stages, settings, options.clip, clip_digest, options.threads, chat)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from ctgi.storage.atomic import read_json
+    from demo.interaction.work import RESULTS
+    from demo.results import gather
+
+    with opened(options) as loop:
         loop.learn()
         loop.publish()
         loop.measure()
+        loop.interact()
+    stages = loop.stages
     commands = _commands(options, stages.records["choose"].result)
-    results = gather(stages.records, settings, vars(options), commands)
+    beyond = read_json(options.out / "interaction" / RESULTS)
+    results = gather(stages.records, loop.settings, vars(options), commands, beyond)
     _report(options.out, results)
     _tell(options.out, results, stages.elapsed)
 

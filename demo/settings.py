@@ -40,6 +40,10 @@ class Settings:
     val_queries: int = 100
     """Val queries on which λ and the least probability of an answer are chosen."""
     test_queries: int = 200
+    interaction_queries: int = 600
+    """Test queries of the interaction's own table: all there are, since it tells kinds of query apart."""
+    large_gallery: int = 100_000
+    """Pictures of the gallery in which the dossiers' search is timed."""
     alone: int = 12
     """Searches made one after another, without the reply cache, to see what one costs."""
     scored_people: int = 48
@@ -59,6 +63,8 @@ SMALL = Settings(
     min_probabilities=(0.0, 0.3),
     val_queries=6,
     test_queries=10,
+    interaction_queries=12,
+    large_gallery=500,
     alone=2,
     scored_people=4,
 )

@@ -1,0 +1,1 @@
+"""What the interaction beyond the paper is worth on rendered people: ``python -m demo.interaction``."""
