@@ -62,12 +62,17 @@ class Release:
             raise CtgiError(
                 f"{path}: cannot be read as a release ({error}); export the model again"
             ) from error
-        if verify and (found := fingerprint(folder)) != release.fingerprint:
+        if verify:
+            release.check(folder, fingerprint(folder))
+        return release
+
+    def check(self, folder: Path | str, found: str) -> None:
+        """Raise CtgiError if `found`, the fingerprint of the files in `folder`, is not this release's."""
+        if found != self.fingerprint:
             raise CtgiError(
                 f"{folder}: its files have the fingerprint {found[:12]}, {RELEASE} says "
-                f"{release.fingerprint[:12]}; a file was changed or damaged, export or fetch it again"
+                f"{self.fingerprint[:12]}; a file was changed or damaged, export or fetch it again"
             )
-        return release
 
     def save(self, folder: Path | str) -> None:
         """Write `release.json`, atomically."""
@@ -82,19 +87,24 @@ def fingerprint(folder: Path | str) -> str:
     Raises:
         CtgiError: one of the files is missing.
     """
-    total = hashlib.sha256()
+    known: dict[str, tuple[int, str]] = {}
     for name in FILES:
         path = Path(folder) / name
         try:
             with path.open("rb") as handle:
                 digest = hashlib.file_digest(handle, "sha256").hexdigest()
-                size = handle.tell()
+                known[name] = handle.tell(), digest
         except OSError as error:
             raise CtgiError(
                 f"{path}: cannot be read ({error.strerror}); a release holds {', '.join(FILES)}"
             ) from error
-        total.update(f"{name}\n{size}\n{digest}\n".encode())
-    return total.hexdigest()
+    return fingerprint_of(known)
+
+
+def fingerprint_of(known: Mapping[str, tuple[int, str]]) -> str:
+    """The same from sizes and SHA-256 of the four files by name, for who has them already."""
+    lines = (f"{name}\n{known[name][0]}\n{known[name][1]}\n" for name in FILES)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def record_mti(folder: Path | str, calibration: Mapping[str, Any]) -> Release:
