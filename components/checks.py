@@ -1,0 +1,105 @@
+"""What can be tried before a run: each check is one line, and none raises."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from components.workspace import Workspace
+from ctgi.errors import CtgiError
+
+TEXT = "Describe the person in one word: a woman in a red jacket."
+
+
+@dataclass(frozen=True)
+class Check:
+    """`ok` is None where it could not be told."""
+
+    what: str
+    ok: bool | None
+    said: str
+
+    def row(self) -> dict[str, object]:
+        word = {True: "ok", False: "FAILED", None: "not checked"}[self.ok]
+        return {"what": self.what, "outcome": word, "said": self.said}
+
+    def __str__(self) -> str:
+        row = self.row()
+        return f"{row['outcome']:<12} {self.what}: {self.said}"
+
+
+def failed(checks: Sequence[Check]) -> None:
+    """Raise CtgiError with every check that failed."""
+    bad = [f"{check.what}: {check.said}" for check in checks if check.ok is False]
+    if bad:
+        raise CtgiError("preflight failed, nothing was spent: " + "; ".join(bad))
+
+
+def check_workspace(url: str) -> Check:
+    """Write, read and compare a file in the workspace."""
+    name, data = f"check/{uuid.uuid4().hex}", uuid.uuid4().bytes
+    try:
+        workspace = Workspace(url)
+        workspace.write(name, data)
+        same = workspace.read(name) == data
+        workspace.remove(name)
+    except (CtgiError, OSError) as error:
+        return Check(f"workspace {url}", False, _line(error))
+    return Check(f"workspace {url}", same, "written and read")
+
+
+def check_store(url: str) -> Check:
+    """Put, get and delete an object."""
+    try:
+        from ctgi.storage.store import check_store as tried
+        from ctgi.storage.store import open_store
+
+        tried(open_store(url))
+    except (CtgiError, OSError) as error:
+        return Check(f"store {url}", False, _line(error))
+    except ModuleNotFoundError as error:
+        return Check(f"store {url}", False, f"{error.name} is not installed: pip install 'ctgi[store]'")
+    return Check(f"store {url}", True, "put, get and delete")
+
+
+def check_model(server: str, model: str, *, sees: bool = True) -> Check:
+    """One short call, the first of an interview, about a grey picture; of a language model, text alone."""
+    from ctgi.mllm.chat import ChatRequest
+    from ctgi.mllm.client import ChatClient
+    from ctgi.mllm.messages import picture_message, system_message, user_message
+    from ctgi.mllm.prompt import Prompt
+
+    async def call() -> None:
+        prompt = Prompt.load("describe")
+        messages = (
+            (system_message(), picture_message(_grey(), prompt.text)) if sees else (user_message(TEXT),)
+        )
+        request = ChatRequest(messages, "describe", prompt.version, max_tokens=8, logprobs=False)
+        key = os.environ.get("OPENAI_API_KEY" if sees else "CTGI_RECONSTRUCTOR_KEY")
+        async with ChatClient(
+            server, model, api_key=key or os.environ.get("OPENAI_API_KEY"), timeout=60.0, retries=1
+        ) as client:
+            await client.chat(request)
+
+    try:
+        asyncio.run(call())
+    except CtgiError as error:
+        return Check(f"model {model}", False, _line(error))
+    return Check(f"model {model}", True, f"{server} answered a call")
+
+
+def _grey() -> bytes:
+    import io
+
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.new("RGB", (64, 192), (128, 128, 128)).save(out, format="PNG")
+    return out.getvalue()
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,78 @@
+"""Publish the release in the object store."""
+
+from pathlib import Path
+
+from kfp import dsl
+
+from components import page
+
+
+def publish(
+    exported: dsl.Input[dsl.Model],
+    parity: dsl.Input[dsl.Metrics],
+    evaluation: dsl.Input[dsl.Dataset],
+    store: str,
+    release: str,
+    report: dsl.Output[dsl.Markdown],
+    version: dsl.OutputPath(str),
+    fingerprint: dsl.OutputPath(str),
+):
+    """Publish the release: a reader sees all of it or nothing. The same release is published once.
+
+    Args:
+        exported: the release.
+        parity: that it was compared with its model.
+        evaluation: what was measured; kept beside the release.
+        store: where to.
+        release: its name there.
+        report: where it is.
+        version: its number.
+        fingerprint: SHA-256 of its files.
+    """
+    from components.publish import send
+    from components.step import step
+
+    with step("publish"):
+        send(
+            exported.path, parity.metadata, evaluation.path, store, release, report.path, version, fingerprint
+        )
+
+
+def send(
+    exported: str,
+    parity: dict,
+    evaluation: str,
+    store: str,
+    name: str,
+    report: str,
+    version: str,
+    fingerprint: str,
+) -> None:
+    from components.gate import load_evaluation
+    from ctgi.export.release import Release
+    from ctgi.export.triton import as_repository
+    from ctgi.storage.releases import publish as publish_release
+    from ctgi.storage.store import open_store
+
+    mine = Release.load(exported)
+    facts = {
+        "fingerprint": mine.fingerprint,
+        "pictures_list": mine.lineage.get("pictures_list", ""),
+        "lineage": dict(mine.lineage),
+        "measured": load_evaluation(Path(evaluation, "trained.npz")).summary(),
+        "parity": dict(parity),
+    }
+    done = publish_release(open_store(store), Path(exported), name, arrange=as_repository, facts=facts)
+    number = done.manifest.version
+    page.write(version, str(number))
+    page.write(fingerprint, mine.fingerprint)
+    how = "published before" if done.already else f"{done.sent:,} bytes sent, {done.found:,} there already"
+    lines = [f"{name} {number} in {store}: {how}", f"fingerprint {mine.fingerprint}"]
+    page.write(report, "".join(f"- {page.plain_text(line)}\n" for line in lines))
+    print("; ".join(lines), flush=True)
+
+
+if __name__ == "__main__":
+    from components.step import entry
+
+    raise SystemExit(entry(publish))

@@ -1,0 +1,117 @@
+"""Turn names that may point elsewhere tomorrow into digests that do not."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from kfp import dsl
+
+from components import page, releases
+from components.releases import NONE
+from components.workspace import is_remote
+from ctgi.errors import CtgiError
+
+
+def resolve(
+    serving_version: dsl.OutputPath(str),
+    serving_fingerprint: dsl.OutputPath(str),
+    trained: dsl.OutputPath(str),
+    encoder_digest: dsl.OutputPath(str),
+    data_digest: dsl.OutputPath(str),
+    store: str = "",
+    release: str = "",
+    version: str = "",
+    encoder: str = "",
+    weights: str = "",
+    data: str = "",
+    layout: str = "",
+):
+    """Turn names that may point elsewhere tomorrow into digests that do not; never cached.
+
+    Args:
+        serving_version: version of the release, "none" where there is none yet.
+        serving_fingerprint: its fingerprint.
+        trained: digest of the list of pictures that it was trained on, "none" where it does not say.
+        encoder_digest: of the encoder that training starts from.
+        data_digest: of the annotations and pictures that models are measured on.
+        store: where releases are.
+        release: name of the release.
+        version: the version wanted; without it the pinned one, else the latest.
+        encoder: a checkpoint folder, or the name of an open_clip model.
+        weights: weights of a named model: a tag or a file.
+        data: data set that models are measured on.
+        layout: its annotation layout.
+    """
+    from components.resolve import find
+    from components.step import step
+
+    with step("resolve"):
+        outputs = (serving_version, serving_fingerprint, trained, encoder_digest, data_digest)
+        find(outputs, store, release, version, encoder, weights, data, layout)
+
+
+def find(
+    outputs: tuple[str, ...],
+    store: str,
+    release: str,
+    version: str,
+    encoder: str,
+    weights: str,
+    data: str,
+    layout: str,
+) -> None:
+    serving = releases.serving(store, release, version) if store else None
+    if version and serving is None:
+        raise CtgiError(f"{store}: no release {release} {version}; `ctgi release list` shows what is there")
+    said = (
+        NONE if serving is None else serving.version,
+        NONE if serving is None else serving.fingerprint,
+        NONE if serving is None else serving.trained or NONE,
+        digest_of_encoder(encoder, weights) if encoder else NONE,
+        digest_of_data(data, layout) if data else NONE,
+    )
+    for path, text in zip(outputs, said, strict=True):
+        page.write(path, text)
+    print(f"serving: {said[0]} {said[1][:12]}", flush=True)
+
+
+def digest_of_encoder(encoder: str, weights: str) -> str:
+    """Of a checkpoint's files; of a named model its name, with the digest of a weights file."""
+    folder = Path(encoder)
+    if (folder / "config.json").is_file():
+        files = [folder / "config.json", folder / "model.safetensors"]
+        return _digest([path.name + _of_file(path) for path in files if path.is_file()])
+    if not weights:
+        raise CtgiError(f"{encoder}: no checkpoint folder; the name of a model needs weights, such as openai")
+    file = Path(weights)
+    return _digest([encoder, _of_file(file) if file.is_file() else weights])
+
+
+def digest_of_data(data: str, layout: str) -> str:
+    """Of the annotations, and of names and sizes of the pictures."""
+    from ctgi.cli.data import open_dataset
+
+    if is_remote(data):
+        raise CtgiError(f"{data}: a data set has to be a folder that every step sees; mount it")
+    dataset = open_dataset(data, layout, renumber=True)
+    rows = [
+        [split, str(s.picture.relative_to(data)), s.picture.stat().st_size, s.identity, list(s.captions)]
+        for split in ("train", "val", "test")
+        for s in getattr(dataset, split)
+    ]
+    return _digest(rows)
+
+
+def _of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
+if __name__ == "__main__":
+    from components.step import entry
+
+    raise SystemExit(entry(resolve))
