@@ -57,6 +57,19 @@ class Estimate:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Tokens:
+    """Mean tokens of one picture's interview.
+
+    ``prompt`` is what is sent over all turns, as servers bill it; ``fresh`` is the part that no former turn
+    has sent, which is what a server with prefix caching still has to compute.
+    """
+
+    prompt: float
+    fresh: float
+    completion: float
+
+
 def picture_tokens(width: int, height: int) -> int:
     """Tokens of a picture in Qwen2-VL: one for 28x28 pixels, at least 4 (arXiv:2409.12191, Sec. 2.1)."""
     scale = min(1.0, LONGEST_SIDE / max(width, height, 1))
@@ -94,35 +107,44 @@ def estimate_captioning(
     done = [record for record in records if recipe is None or record.recipe == recipe]
     todo = len(ids) - len(done)
     rounds = min(rounds, len(pool))
-    per_picture = _measured(records) if records else _by_rule(_mean_picture(pictures), rounds, pool)
+    by_rule = interview_tokens(_mean_picture(pictures), rounds, pool)
+    per_picture = measured_tokens(records, by_rule) if records else by_rule
     calls = {"describe": todo, "answer": todo * rounds}
     written = (0.0, 0.0)
     if asks:
         calls["reconstruct"] = todo
-        prompt = len(Prompt.load("reconstruct").text) / _CHARACTERS_PER_TOKEN
-        dialogue = _CAPTION_TOKENS + rounds * (_ANSWER_TOKENS + 2 * _question_tokens(pool))
-        written = prompt + dialogue, float(_RECONSTRUCTED_TOKENS)
+        written = reconstruction_tokens(rounds, pool)
     cost = None
     if prices is not None or (asks and reconstructor_prices is not None):
-        cost = todo * (prices or Prices()).cost(*per_picture)
+        cost = todo * (prices or Prices()).cost(per_picture.prompt, per_picture.completion)
         cost += todo * (reconstructor_prices or Prices()).cost(*written)
     return Estimate(
         pictures=len(pictures),
         todo=todo,
         calls=calls,
-        prompt_tokens=round(todo * (per_picture[0] + written[0])),
-        completion_tokens=round(todo * (per_picture[1] + written[1])),
+        prompt_tokens=round(todo * (per_picture.prompt + written[0])),
+        completion_tokens=round(todo * (per_picture.completion + written[1])),
         cost=cost,
         measured=bool(records),
     )
 
 
-def _measured(records: Sequence[Transcript]) -> tuple[float, float]:
+def measured_tokens(records: Sequence[Transcript], by_rule: Tokens) -> Tokens:
+    """The means of records; their fresh part, which they do not tell, in the proportion of the rule."""
     count = len(records)
-    return (
-        sum(record.prompt_tokens for record in records) / count,
+    prompt = sum(record.prompt_tokens for record in records) / count
+    return Tokens(
+        prompt,
+        prompt * by_rule.fresh / by_rule.prompt,
         sum(record.completion_tokens for record in records) / count,
     )
+
+
+def reconstruction_tokens(rounds: int, pool: QuestionPool) -> tuple[float, float]:
+    """Tokens that a chat reconstructor is sent and writes for one picture, by rule of thumb."""
+    prompt = len(Prompt.load("reconstruct").text) / _CHARACTERS_PER_TOKEN
+    dialogue = _CAPTION_TOKENS + rounds * (_ANSWER_TOKENS + 2 * _question_tokens(pool))
+    return prompt + dialogue, float(_RECONSTRUCTED_TOKENS)
 
 
 def _question_tokens(pool: QuestionPool) -> float:
@@ -130,8 +152,11 @@ def _question_tokens(pool: QuestionPool) -> float:
     return mean / _CHARACTERS_PER_TOKEN
 
 
-def _by_rule(picture: float, rounds: int, pool: QuestionPool) -> tuple[float, float]:
-    """Prompt and completion tokens of one interview: every turn sends all former turns again."""
+def interview_tokens(picture: float, rounds: int, pool: QuestionPool) -> Tokens:
+    """One interview about a picture of so many tokens, by rule of thumb.
+
+    Every turn sends all former turns again, so the last turn's prompt holds each fresh token once.
+    """
     template = len(Prompt.load("answer").text) / _CHARACTERS_PER_TOKEN - 2
     first = len(Prompt.load("system").text + Prompt.load("describe").text) / _CHARACTERS_PER_TOKEN
     prompt = first + picture + 2 * _TURN_OVERHEAD
@@ -140,7 +165,7 @@ def _by_rule(picture: float, rounds: int, pool: QuestionPool) -> tuple[float, fl
         prompt += said + _question_tokens(pool) + template + 2 * _TURN_OVERHEAD
         total += prompt
         said = float(_ANSWER_TOKENS)
-    return total, _CAPTION_TOKENS + rounds * float(_ANSWER_TOKENS)
+    return Tokens(total, prompt, _CAPTION_TOKENS + rounds * float(_ANSWER_TOKENS))
 
 
 def _mean_picture(pictures: Sequence[Path]) -> float:
