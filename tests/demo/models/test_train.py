@@ -148,7 +148,7 @@ def test_every_step_understands_its_arguments(tmp_path: Path, monkeypatch: pytes
         module.main()
     assert got["jobs"] == [(3, 20_000), (1, 999)] and got["workers"] == 3
     corpus, held_out, vision = (tmp_path / name for name in ("corpus", "heldout", "vision"))
-    assert got["demo.models.train_vision"] == (corpus, held_out, vision, 7, 32, 8e-4, 1)
+    assert got["demo.models.train_vision"] == (corpus, held_out, vision, 7, 64, 1.2e-3, 1, False)
     (language,) = got["demo.models.train_language"]
     assert (language.corpus, language.vision, language.steps, language.batch) == (corpus, vision, 6, 8)
     (clip,) = got["demo.models.train_clip"]
