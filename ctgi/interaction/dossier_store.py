@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -38,6 +39,7 @@ class DossierStore:
 
     def __init__(self, path: Path | str, *, must_exist: bool = False) -> None:
         self.path = Path(path)
+        self._writing = threading.Lock()  # threads share one connection, and a connection has one transaction
         if must_exist and not self.path.is_file():
             raise CtgiError(f"{self.path}: no dossiers there; make them with `ctgi index --dossiers`")
         try:
@@ -158,13 +160,14 @@ class DossierStore:
 
     def _write(self, rows: Iterable[Row]) -> None:
         try:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                self._db.executemany("INSERT OR REPLACE INTO dossiers VALUES (?, ?, ?, ?)", rows)
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+            with self._writing:
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    self._db.executemany("INSERT OR REPLACE INTO dossiers VALUES (?, ?, ?, ?)", rows)
+                except BaseException:
+                    self._db.execute("ROLLBACK")
+                    raise
+                self._db.execute("COMMIT")
         except sqlite3.Error as error:  # a full disk: going on would ask for what cannot be kept
             raise CtgiError(f"{self.path}: {error}; free some space and run again") from error
 

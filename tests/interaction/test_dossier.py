@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -158,3 +159,12 @@ def test_forgotten_pictures_are_gone(tmp_path: Path) -> None:
     with DossierStore(tmp_path / "d.sqlite") as store:
         store.forget({"id0", "nobody"})
         assert store.ids() == {"id1", "id2"}
+
+
+def test_threads_may_keep_dossiers_at_the_same_time(tmp_path: Path) -> None:
+    weights = [np.ones(len(facet.values), np.float32) for facet in FACETS]
+    with DossierStore(tmp_path / "d.sqlite") as store, ThreadPoolExecutor(8) as threads:
+        number = store.recipe("m", "p", FACETS)
+        names = [f"{row}" for row in range(400)]
+        list(threads.map(lambda name: store.put(name, number, weights, []), names))
+        assert store.ids() == set(names)

@@ -167,7 +167,8 @@ def _refresh_waits_until_enough_has_come(world: World) -> None:
     assert waits["steps"]["failed"] == 0
     world.run("ctgi_refresh", **{**given, "min_gain": 100}, threshold=2)  # trained, and kept back by the gate
     assert len(versions(store, "ctgi")) == 1 and not pins(store, "ctgi")
-    world.run("ctgi_refresh", **given, threshold=2)
+    # A model that learnt from ten pictures may well be worse: here it is let through all the same.
+    world.run("ctgi_refresh", **{**given, "min_gain": -100}, threshold=2)
     assert [version.version for version in versions(store, "ctgi")] == [1, 2]
     assert pins(store, "ctgi") == {"pinned": 2}
     assert len(list((world.place / "galleries").iterdir())) == 2
