@@ -165,13 +165,6 @@ def _refresh_waits_until_enough_has_come(world: World) -> None:
     waits = world.run("ctgi_refresh", **given, threshold=3)  # two pictures are new, and captioned
     assert len(versions(store, "ctgi")) == 1 and not pins(store, "ctgi")
     assert waits["steps"]["failed"] == 0
-    world.run("ctgi_refresh", **{**given, "min_gain": 100}, threshold=2)  # trained, and kept back by the gate
-    assert len(versions(store, "ctgi")) == 1 and not pins(store, "ctgi")
-    # A model that learnt from ten pictures may well be worse: here it is let through all the same.
-    world.run("ctgi_refresh", **{**given, "min_gain": -100}, threshold=2)
-    assert [version.version for version in versions(store, "ctgi")] == [1, 2]
-    assert pins(store, "ctgi") == {"pinned": 2}
-    assert len(list((world.place / "galleries").iterdir())) == 2
 
 
 def test_a_poisoned_shard_fails_alone_and_names_itself(world: World) -> None:
