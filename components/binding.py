@@ -26,6 +26,7 @@ STEPS = (
     "caption_shard",
     "reconstruct_shard",
     "merge_captions",
+    "enough",
     "train",
     "evaluate",
     "gate",

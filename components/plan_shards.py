@@ -3,7 +3,6 @@
 from kfp import dsl
 
 from components import page, shards
-from components.releases import NONE
 from components.workspace import Workspace
 
 
@@ -12,7 +11,6 @@ def plan_shards(
     work: str,
     report: dsl.Output[dsl.Markdown],
     listing: dsl.OutputPath(str),
-    enough: dsl.OutputPath(str),
     layout: str = "",
     split: str = "train",
     per_shard: int = 2000,
@@ -20,8 +18,6 @@ def plan_shards(
     version: str = "",
     fingerprint: str = "",
     asked_by: str = "",
-    trained: str = "",
-    threshold: int = 1,
 ) -> list:
     """Find the pictures and divide them into shards; the same pictures always make the same shards.
 
@@ -30,7 +26,6 @@ def plan_shards(
         work: the workspace, a path that every step sees or s3://….
         report: what was found.
         listing: digest of the list of all pictures.
-        enough: "yes" where at least `threshold` pictures are not in the list `trained`, else "no".
         layout: annotation layout of a data set.
         split: split of a data set.
         per_shard: pictures in a shard; there are never more than 32 shards.
@@ -38,8 +33,6 @@ def plan_shards(
         version: of the release that embeds the gallery; given on in every shard.
         fingerprint: of that release, given on as well; another one's gallery knows nothing.
         asked_by: a chat model; a picture that it has not been asked about yet is not known.
-        trained: digest of the list that the serving release was trained on.
-        threshold: so many new pictures are enough to train again.
 
     Returns:
         shard, digest of its list, number of pictures, version and fingerprint for each shard.
@@ -49,8 +42,8 @@ def plan_shards(
 
     with step("plan_shards"):
         return plan(
-            pictures, work, report.path, listing, enough, layout, split, per_shard,
-            known, version, fingerprint, asked_by, trained, threshold,
+            pictures, work, report.path, listing, layout, split, per_shard,
+            known, version, fingerprint, asked_by,
         )  # fmt: skip
 
 
@@ -59,7 +52,6 @@ def plan(
     work: str,
     report: str,
     listing: str,
-    enough: str,
     layout: str,
     split: str,
     per_shard: int,
@@ -67,8 +59,6 @@ def plan(
     version: str,
     fingerprint: str,
     asked_by: str,
-    trained: str,
-    threshold: int,
 ) -> list:
     workspace = Workspace(work)
     found = shards.find(folder, layout, split, workspace)
@@ -85,13 +75,8 @@ def plan(
     # What steps of the loop need of steps before it comes with the items: a local run would put the item
     # in the place of any other step's output (kfp.local.orchestrator.task_spec_utils, 2.17).
     items = [{**item, "version": version, "fingerprint": fingerprint} for item in items]
-    before: set[str] = set()
-    if trained not in ("", NONE) and workspace.read(f"lists/{trained}.jsonl") is not None:
-        before = {picture.id for picture in shards.read_list(trained, workspace)}
-    new = sum(picture.id not in before for picture in found.pictures)
     page.write(listing, shards.write_list(found.pictures, workspace))
-    page.write(enough, "yes" if new >= threshold else "no")
-    lines = [f"{len(found.pictures)} pictures, {len(todo)} to do, {new} not trained on yet\n"]
+    lines = [f"{len(found.pictures)} pictures, {len(todo)} to do\n"]
     lines.append(page.table(items))
     lines += [f"- left out: {page.plain_text(line)}" for line in found.problems]
     page.write(report, "\n".join(lines) + "\n")

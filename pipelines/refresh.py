@@ -74,11 +74,17 @@ def build(graph: Graph) -> Any:
                 layout=pictures_layout,
                 work=work,
                 per_shard=per_shard,
+            ).after(tried)
+            merged = parts.caption(graph, inputs, plan)
+            # A condition looks at an unnamed output: a local run resolves no other.
+            come = graph.add(
+                "enough",
+                listing=plan.outputs["listing"],
                 trained=names.outputs["trained"],
+                work=work,
                 threshold=threshold,
             )
-            merged = parts.caption(graph, inputs, plan)
-            with dsl.If(plan.outputs["enough"] == "yes", name="enough"):
+            with dsl.If(come.outputs["Output"] == "yes", name="enough"):
                 trained = parts.learn(graph, inputs, names, merged)
                 with dsl.If(trained.gate.outputs["Output"] == "pass", name="passed"):
                     sent = parts.publish(graph, inputs, names, plan, merged, trained)

@@ -99,7 +99,7 @@ def test_a_step_by_hand_and_as_kfp_calls_it_do_the_same(tmp_path: Path, pictures
             "parameterValues": {"pictures": str(pictures), "work": str(tmp_path / "work"), "per_shard": 2}
         },
         "outputs": {
-            "parameters": {key: {"outputFile": str(kfp / key)} for key in ("listing", "enough", "Output")},
+            "parameters": {key: {"outputFile": str(kfp / key)} for key in ("listing", "Output")},
             "artifacts": {
                 "report": {
                     "artifacts": [

@@ -119,3 +119,19 @@ def test_pictures_in_an_object_store_are_found_and_brought(
     root = shards.bring(there.pictures[:2], url, "", tmp_path / "copy")
     for picture in there.pictures[:2]:
         assert hashlib.sha256((root / picture.path).read_bytes()).hexdigest() == picture.id
+
+
+@pytest.mark.parametrize(
+    ("trained", "threshold", "answer"),
+    [(4, 2, "no"), (4, 1, "yes"), (0, 5, "yes"), (0, 6, "no"), (5, 1, "no"), (None, 5, "yes")],
+)
+def test_enough_new_pictures_are_those_the_release_was_not_trained_on(
+    tmp_path: Path, trained: int | None, threshold: int, answer: str
+) -> None:
+    from components.enough import judge
+
+    work = Workspace(str(tmp_path))
+    listing = write_list(some(5), work)
+    before = "f" * 64 if trained is None else write_list(some(trained), work)
+    assert judge(listing, before, str(tmp_path), str(tmp_path / "report"), threshold)[0] == answer
+    assert judge(listing, "none", str(tmp_path), str(tmp_path / "report"), 5)[0] == "yes"
