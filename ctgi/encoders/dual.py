@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ctgi.encoders.blocks import run_blocks
+from ctgi.encoders.quick_gelu import make_lean
 
 
 class DualEncoder(nn.Module):
@@ -24,6 +25,7 @@ class DualEncoder(nn.Module):
         super().__init__()
         self.config: dict[str, Any] = dict(config)
         self.clip = CLIP(**self.config)
+        make_lean(self.clip)
         self.context: int = self.clip.context_length
         self.dim: int = self.config["embed_dim"]
 

@@ -9,12 +9,13 @@ component reaches below the first, so that the smallest losses of all can be cal
 wrong it declares a hundredth wrong, or far more when losses are equal; where the views disagree it tosses a
 coin.
 
-"monotone" differs in four ways. Two populations are believed in only if the losses themselves show two humps
-with a valley between them; else every pair is clean. The two distributions are those of the losses on either
-side of the valley: right pairs often pile up at 0, and the likeliest mixture then is that pile against
-everything else. The posterior is read at the loss clamped between the two means, where it falls strictly: a
-smaller loss is never judged noisier. Where the views disagree the pair counts half, the coin's expectation.
-No random number is drawn.
+"monotone" does not guess what wrong pairs cost: it measures it, on pictures given a stranger's caption. That fixes
+one of the two distributions; the share of wrong pairs and the distribution of right ones are fitted beside it,
+starting from "nearly all are right". So a clean set of whatever shape stays whole: its dear pairs are not where
+wrong ones would be. The posterior is read at the loss clamped between the two means, where it falls strictly: a
+smaller loss is never judged noisier. A view in which wrong pairs cost hardly more than right ones has no vote
+(token selection before it has learnt anything). A pair's trust is the mean of the probabilities of the views
+that have one. No random number is drawn.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ from numpy.typing import NDArray
 
 Losses = NDArray[np.float64]
 
-VALLEY = 0.8
-"""A valley's height, at most, as a share of the lower hump beside it."""
-SIGNIFICANCE = 4.0
-"""How many standard errors the lower hump must rise above the valley."""
+SEPARATION = 1.0
+"""How far apart the means must be for a view to have a vote, in standard deviations."""
+WRONG_AT_FIRST = 0.05
+"""The share of wrong pairs that fitting starts from."""
 
 
 @dataclass(frozen=True)
@@ -50,57 +51,63 @@ class Verdict:
     clean: NDArray[np.float32]
 
 
-def judge(losses: Losses, rule: str, seed: tuple[int, int]) -> Verdict:
+def judge(losses: Losses, wrong: Losses, rule: str, seed: tuple[int, int]) -> Verdict:
     """Judge N pairs by their losses under S views, float64 (N, S).
 
-    `rule`: "monotone", "published" or "published-loose". `seed`: (the run's seed, the epoch), for the
-    published coin. A loss that is not a number is judged as the dearest.
+    `wrong`, (M, S): what pairs cost that are wrong for certain; only "monotone" asks for it. `rule`:
+    "monotone", "published" or "published-loose". `seed`: (the run's seed, the epoch), for the published coin.
+    A loss that is not a number is judged as the dearest.
     """
-    clean = np.stack([_one_view(view, rule) for view in losses.T], axis=1)
+    losses = np.stack([_known(view) for view in losses.T], axis=1)
     if rule == "monotone":
-        trust = (clean > 0.5).mean(axis=1)
+        views = [clean_probability(*both) for both in zip(losses.T, wrong.T, strict=True)]
+        clean = np.stack([np.ones(len(losses)) if view is None else view for view in views], axis=1)
+        votes = [view for view in views if view is not None]
+        trust = np.mean(votes, axis=0) if votes else np.ones(len(losses))
     else:
-        votes = np.stack([_voted(view) for view in clean.T], axis=1).mean(axis=1)
-        coin = np.random.default_rng([*seed, 2]).integers(0, 2, len(votes))
-        trust = np.where((votes > 0) & (votes < 1), coin, votes)
+        thorough = rule == "published"
+        clean = np.stack([published_probability(view, thorough) for view in losses.T], axis=1)
+        agreed = np.stack([_voted(view) for view in clean.T], axis=1).mean(axis=1)
+        coin = np.random.default_rng([*seed, 2]).integers(0, 2, len(agreed))
+        trust = np.where((agreed > 0) & (agreed < 1), coin, agreed)
     return Verdict(trust.astype(np.float32), clean.astype(np.float32))
 
 
-def clean_probability(losses: Losses) -> Losses:
-    """Probability of being rightly matched, (N,), never rising with the loss; all ones without two humps."""
-    x = scaled(losses)
-    valley = find_valley(x)
-    if valley is None:
-        return np.ones(len(x))
-    low = (x <= valley).astype(np.float64)
-    mixture = _maximised(x, np.stack([low, 1 - low], axis=1), floor=1e-6)
-    return posterior(mixture, x.clip(*mixture.mean))
+def clean_probability(losses: Losses, wrong: Losses) -> Losses | None:
+    """Probability of being rightly matched, (N,), never rising with the loss; None without a vote.
 
-
-def find_valley(x: Losses) -> float | None:
-    """Where scaled losses (N,) have a valley between two humps; None where they have not.
-
-    Two normal distributions fit any skewed or flat distribution better than one, so a better fit says
-    nothing. Losses are counted in overlapping windows, a quarter as wide as the best split in two is apart.
-    A valley holds at most 0.8 of the lower hump beside it, and 4 standard errors less. It lies between the
-    means of that split: margin losses are exactly 0 for many a pair, and what stands beside such a pile is no
-    valley between two populations. Of several the most significant is taken.
+    losses (N,) of the pairs in question, wrong (M,) of pairs that are wrong for certain.
     """
-    if len(x) < 2 or x.max() == 0:
+    wrong = wrong[np.isfinite(wrong)]
+    if len(wrong) < 2:
         return None
-    x = np.sort(x)
-    low = x <= _best_split(x)
-    first, second = x[low].mean(), x[~low].mean()
-    reach = (second - first) / 8
-    centres = np.arange(reach, 1 - reach / 2, reach / 4)
-    counts = np.searchsorted(x, centres + reach, "right") - np.searchsorted(x, centres - reach, "left")
-    left, right = np.maximum.accumulate(counts), np.maximum.accumulate(counts[::-1])[::-1]
-    hump = np.minimum(left, right)
-    depth = (hump - counts) / np.sqrt(np.maximum(hump + counts, 1))
-    depth[(counts >= VALLEY * hump) | (centres <= first) | (centres >= second)] = 0.0
-    if depth.max() <= SIGNIFICANCE:
-        return None
-    return float(np.median(centres[depth == depth.max()]))  # the middle of an empty stretch
+    both = scaled(np.concatenate([losses, wrong]))
+    x, wrong = both[: len(losses)], both[len(losses) :]
+    mixture = fit_beside(x, float(wrong.mean()), float(wrong.var()))
+    apart = (mixture.mean[1] - mixture.mean[0]) / np.sqrt(mixture.variance.mean())
+    return posterior(mixture, x.clip(*mixture.mean)) if apart >= SEPARATION else None
+
+
+def fit_beside(x: Losses, mean: float, variance: float, steps: int = 200, floor: float = 1e-6) -> Mixture:
+    """A mixture for scaled losses (N,) whose second component has this mean and variance.
+
+    Expectation maximisation over the second one's share and the first one's mean and variance.
+    """
+    share, first, spread = WRONG_AT_FIRST, float(x.mean()), float(x.var()) + floor
+    before = -np.inf
+    for _ in range(steps):
+        mixture = Mixture(
+            np.array([1 - share, share]), np.array([first, mean]), np.array([spread, variance + floor])
+        )
+        part, likelihood = _expected(x, mixture)
+        if abs(likelihood - before) < 1e-7:
+            break
+        before, right = likelihood, part[:, 0]
+        mass = max(float(right.sum()), 1e-9)
+        share = float(np.clip(1 - mass / len(x), 1e-9, 1 - 1e-9))
+        first = float(right @ x) / mass
+        spread = float(right @ (x - first) ** 2) / mass + floor
+    return mixture
 
 
 def published_probability(losses: Losses, thorough: bool) -> Losses:
@@ -149,14 +156,9 @@ def posterior(mixture: Mixture, x: Losses) -> Losses:
     return _expected(x, mixture)[0][:, 0]
 
 
-def _one_view(losses: Losses, rule: str) -> Losses:
+def _known(losses: Losses) -> Losses:
     known = np.isfinite(losses)
-    if not known.any():
-        return np.ones(len(losses))
-    losses = np.where(known, losses, losses[known].max())
-    if rule == "monotone":
-        return clean_probability(losses)
-    return published_probability(losses, thorough=rule == "published")
+    return np.where(known, losses, losses[known].max() if known.any() else 0.0)
 
 
 def _voted(clean: Losses) -> Losses:

@@ -165,6 +165,13 @@ def _refresh_waits_until_enough_has_come(world: World) -> None:
     waits = world.run("ctgi_refresh", **given, threshold=3)  # two pictures are new, and captioned
     assert len(versions(store, "ctgi")) == 1 and not pins(store, "ctgi")
     assert waits["steps"]["failed"] == 0
+    world.run("ctgi_refresh", **{**given, "min_gain": 100}, threshold=2)  # trained, and kept back by the gate
+    assert len(versions(store, "ctgi")) == 1 and not pins(store, "ctgi")
+    # A model that learnt from ten pictures may well be worse: here it is let through all the same.
+    world.run("ctgi_refresh", **{**given, "min_gain": -100}, threshold=2)
+    assert [version.version for version in versions(store, "ctgi")] == [1, 2]
+    assert pins(store, "ctgi") == {"pinned": 2}
+    assert len(list((world.place / "galleries").iterdir())) == 2
 
 
 def test_a_poisoned_shard_fails_alone_and_names_itself(world: World) -> None:
@@ -185,7 +192,9 @@ def test_a_poisoned_shard_fails_alone_and_names_itself(world: World) -> None:
         return answer(body)
 
     world.server.script = script
-    told = world.run("ctgi_train", ok=False, **world.training)
+    galleries = {"gallery": world.place / "galleries", "gallery_pictures": world.pictures}
+    given = {**world.training, **galleries, "threshold": 999}  # captions alone: never enough to train
+    told = world.run("ctgi_refresh", ok=False, **given)
     assert told["problems"] and all(items[1]["shard"] in line for line in told["problems"])
     assert told["steps"]["failed"] == 1
     state = json.loads(next((world.place / "work" / "runs").iterdir()).read_text(encoding="utf-8"))
@@ -193,8 +202,8 @@ def test_a_poisoned_shard_fails_alone_and_names_itself(world: World) -> None:
 
     world.server.script = answer
     before = len(world.server.answered)
-    done = world.run("ctgi_train", **{**world.training, "floor": 100})  # to the gate, which lets nothing pass
-    assert done["steps"]["reused"] == 2  # both steps of the healthy shard
+    done = world.run("ctgi_refresh", **given)
+    assert done["steps"]["reused"] == 3  # both steps of the healthy shard, and the count of new pictures
     assert len(world.server.answered) - before == 2 + 2 * len(poison)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from open_clip.transformer import LayerNorm, QuickGELU, Transformer
+from open_clip.transformer import LayerNorm, Transformer
 from torch import Tensor, nn
 from torch.nn import functional
+
+from ctgi.encoders.quick_gelu import LeanQuickGELU
 
 DEPTH = 4
 HEAD_WIDTH = 64
@@ -25,7 +27,7 @@ class CrossModalEncoder(nn.Module):
         super().__init__()
         heads = max(1, dim // HEAD_WIDTH)
         self.cross_attn = nn.MultiheadAttention(dim, heads, batch_first=True)
-        self.cross_modal_transformer: Any = Transformer(dim, depth, heads, act_layer=QuickGELU)
+        self.cross_modal_transformer: Any = Transformer(dim, depth, heads, act_layer=LeanQuickGELU)
         self.ln_pre_t, self.ln_pre_i, self.ln_post = LayerNorm(dim), LayerNorm(dim), LayerNorm(dim)
         wide, narrow = dim**-0.5, dim**-0.5 * (2 * depth) ** -0.5
         blocks = self.cross_modal_transformer.resblocks
@@ -59,7 +61,7 @@ class WordHead(nn.Sequential):
         dense, fc = nn.Linear(dim, dim), nn.Linear(dim, vocabulary)
         nn.init.normal_(dense.weight, std=(2 * dim) ** -0.5)
         nn.init.normal_(fc.weight, std=dim**-0.5 * (2 * depth) ** -0.5)
-        super().__init__(dense, QuickGELU(), LayerNorm(dim), fc)
+        super().__init__(dense, LeanQuickGELU(), LayerNorm(dim), fc)
 
 
 class WordLoss(nn.Module):

@@ -14,7 +14,7 @@ from ctgi.training.distributed import gather
 from ctgi.training.loader import Batch
 from ctgi.training.objectives.caption_noise import noisy_captions
 from ctgi.training.objectives.draws import draw_key
-from ctgi.training.objectives.tal import MARGIN, TAU, tal_losses
+from ctgi.training.objectives.tal import MARGIN, TAU, mismatched_losses, tal_losses
 
 
 class RDE(nn.Module):
@@ -55,21 +55,24 @@ class RDE(nn.Module):
 
     @torch.no_grad()
     def pair_losses(self, encoder: DualEncoder, batch: Batch) -> Tensor:
-        """TAL of each pair of the batch, by BGE and by TSE, without augmentation of captions: (B, 2)."""
+        """TAL of each pair of the batch, captions not augmented: (B, 4), by BGE and by TSE; then the same of
+        each picture with a stranger's caption, which shows what a wrong pair costs."""
         text, image = _parts(encoder, batch.ids, batch.pixels)
         return torch.stack(
             [
-                tal_losses(t, v, batch.identity, self.tau, self.margin)
+                losses(t, v, batch.identity, self.tau, self.margin)
+                for losses in (tal_losses, mismatched_losses)
                 for t, v in zip(text, image, strict=True)
             ],
             dim=1,
         )
 
     def observe(self, losses: Tensor, epoch: int) -> None:
-        """Judge all pairs by their losses, (N, 2), before an epoch."""
+        """Judge all pairs by their losses, (N, 4), before an epoch."""
         if self.consensus == "off":
             return
-        verdict = judge(losses.cpu().double().numpy(), self.consensus, seed=(self.seed, epoch))
+        own, wrong = losses.cpu().double().numpy().reshape(-1, 2, 2).transpose(1, 0, 2)
+        verdict = judge(own, wrong, self.consensus, seed=(self.seed, epoch))
         self.trust.copy_(torch.from_numpy(verdict.trust))
         self.clean.copy_(torch.from_numpy(verdict.clean))
 
