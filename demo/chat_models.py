@@ -16,18 +16,21 @@ from demo.models.launch import running
 
 
 class ChatModel:
-    """``digest`` is of the weights: replies of other weights are never taken for theirs."""
+    """``digest`` is of the weights: replies of other weights are never taken for theirs. ``server`` is the
+    address of one that serves these weights already."""
 
-    def __init__(self, folder: Path, digest: str, replies: Path, threads: int) -> None:
+    def __init__(
+        self, folder: Path, digest: str, replies: Path, threads: int, server: str | None = None
+    ) -> None:
         self.folder, self.digest, self.name = folder, digest, folder.resolve().name
         self.ledger = Ledger()
         self._replies, self._threads = replies / f"{digest[:16]}.sqlite", threads
         self._stack = ExitStack()
-        self._url: str | None = None
+        self._url = server
 
     @property
     def url(self) -> str:
-        """The server's address; starts it on first use."""
+        """The server's address; one is started on first use unless one was named."""
         if self._url is None:
             try:
                 self._url = self._stack.enter_context(running(self.folder, self._threads))

@@ -58,6 +58,9 @@ def parser(prog: str, described: str | None) -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder (default: %(default)s)")
     parser.add_argument("--qwen2vl", type=Path, default=QWEN2VL, metavar="DIR", help="the small Qwen2-VL")
+    parser.add_argument(
+        "--server", metavar="URL", help="a running server of the small Qwen2-VL (default: one is started)"
+    )
     parser.add_argument("--clip", type=Path, default=CLIP, metavar="DIR", help="the small CLIP")
     parser.add_argument("--small", action="store_true", help="tiny sizes: a test of the machinery only")
     parser.add_argument(
@@ -98,7 +101,9 @@ def opened(options: argparse.Namespace, left_out: Container[str] = ()) -> Iterat
     count = sum(name not in left_out for name in TITLES)
     stages = Stages(options.out, count, lambda line: print(line, flush=True))
     settings = SMALL if options.small else FULL
-    with ChatModel(options.qwen2vl, qwen_digest, options.out / "replies", options.threads) as chat:
+    with ChatModel(
+        options.qwen2vl, qwen_digest, options.out / "replies", options.threads, options.server
+    ) as chat:
         _limit_threads(options.threads)
         yield Loop(stages, settings, options.clip, clip_digest, options.threads, chat)
 

@@ -8,12 +8,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
+from demo.models.launch import running
 from demo.run import main
-from demo.settings import FULL
+from demo.settings import FULL, SMALL
+from tests.chat_server import ChatServer, Reply, chat_server
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,21 +52,42 @@ def test_the_sizes_hold_what_is_promised() -> None:
     assert FULL.rounds == 6 and FULL.k == 20 and FULL.xi == 0.85  # the paper's, Sec. 4.2
 
 
-@pytest.mark.slow
-def test_the_whole_loop_killed_on_the_way_and_run_again(tmp_path: Path) -> None:
-    out = tmp_path / "demo"
-    words = [sys.executable, "-m", "demo.run", "--small", "--threads", "1", "--out", str(out)]
+def killed_when(there: Callable[[], bool], words: list[str]) -> None:
+    """Run a command and kill it, and whatever it started, the moment something is there."""
     process = subprocess.Popen(words, cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL)
-    interviews = out / "captions" / "interviews"
     deadline = time.monotonic() + 240
-    while time.monotonic() < deadline and process.poll() is None:
-        if interviews.is_dir() and any(interviews.iterdir()):
-            break
+    while time.monotonic() < deadline and process.poll() is None and not there():
         time.sleep(0.01)
     assert process.poll() is None, "it ended before it could be killed"
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert any(interviews.iterdir())
+    assert there()
+
+
+@pytest.fixture
+def counted() -> Iterator[ChatServer]:
+    """The small Qwen2-VL's own server behind one that counts."""
+    with running() as url:
+
+        def ask(body: dict[str, Any], _: int) -> Reply:
+            reply = httpx.post(f"{url}/chat/completions", json=body, timeout=120)
+            return Reply(reply.json(), reply.status_code)
+
+        with chat_server(ask) as server:
+            yield server
+
+
+@pytest.mark.slow
+def test_the_whole_loop_killed_on_the_way_and_run_again(tmp_path: Path, counted: ChatServer) -> None:
+    out = tmp_path / "demo"
+    words = [sys.executable, "-m", "demo.run", "--small", "--threads", "1", "--out", str(out)]
+    words += ["--server", counted.url]
+    interviews = out / "captions" / "interviews"
+    killed_when(lambda: interviews.is_dir() and any(interviews.iterdir()), words)
+    killed_when((out / "records" / "measure-pretrained.json").exists, words)
+    asked = Counter(counted.raw)
+    assert len(asked) > 200
+    assert asked.total() - len(asked) <= 2 * SMALL.concurrency  # what a kill cut off before it was answered
 
     again = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=540)
     assert again.returncode == 0, again.stderr[-2000:]
