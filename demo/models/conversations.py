@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from ctgi.captioning.pool import default_pool
 from ctgi.mllm.prompt import Prompt
 from demo.models.chat import ChatEncoder, rope_positions
+from demo.pedestrians.attributes import ATTRIBUTES
 from demo.pedestrians.corruption import corrupt
 from demo.pedestrians.descriptions import STYLES, Description, describe
 from demo.pedestrians.language import answer, static_caption
 from demo.pedestrians.queries import seen_by_cameras
+from demo.pedestrians.visibility import CANNOT_TELL
 
 Visible = dict[str, str | None]
 
@@ -29,7 +31,9 @@ INTERVIEW_TURNS, SINGLE_QUESTIONS, JUDGEMENTS = 2, 2, 8
 @dataclass
 class Lesson:
     """``ids``, ``branch`` (L,) and ``positions`` (3, L); ``target`` (L,) the next token to say or -100;
-    ``verdict`` marks the targets that are judgements; ``claims`` are (place, truth) of single claims."""
+    ``verdict`` marks the targets that are judgements; ``claims`` are (place, truth) of single claims;
+    ``values`` (place, claimed, shown) the values that claims and picture give an attribute, numbered as
+    ``value_number`` does."""
 
     ids: list[int] = field(default_factory=list)
     branch: list[int] = field(default_factory=list)
@@ -37,6 +41,20 @@ class Lesson:
     target: list[int] = field(default_factory=list)
     verdict: list[bool] = field(default_factory=list)
     claims: list[tuple[int, bool]] = field(default_factory=list)
+    values: list[tuple[int, int, int]] = field(default_factory=list)
+
+
+def value_number(attribute: str, value: str) -> int:
+    """A value's number over all attributes, each attribute's values followed by "cannot tell"."""
+    return _NUMBER[attribute, value]
+
+
+_NUMBER = {
+    key: number
+    for number, key in enumerate(
+        (name, value) for name, values in ATTRIBUTES.items() for value in (*values, CANNOT_TELL)
+    )
+}
 
 
 class Script:
@@ -101,9 +119,15 @@ class Teacher(Script):
         prefix = self._branch(lesson, [(prompt, word)], verdict=True)
         # The place of a claim is the token in which it ends, found by counting the tokens up to there.
         for phrase, holds in zip(description.phrases, verdicts, strict=True):
+            place = before + len(self.encoder.text_ids(prompt[: at + phrase.end])) - 1
+            place += prefix if before == 0 else 0
             if holds is not None:
-                place = before + len(self.encoder.text_ids(prompt[: at + phrase.end])) - 1
-                lesson.claims.append((place + (prefix if before == 0 else 0), holds))
+                lesson.claims.append((place, holds))
+            for attribute, claimed in phrase.attribute_values.items():
+                shown = visible[attribute]
+                if shown is not None:
+                    numbers = value_number(attribute, claimed), value_number(attribute, shown)
+                    lesson.values.append((place, *numbers))
 
     def _branch(self, lesson: Lesson, turns: list[tuple[str, str]], verdict: bool = False) -> int:
         messages: list[dict[str, object]] = [{"role": "system", "content": self.system}]

@@ -1,9 +1,7 @@
 """Second lesson of the small Qwen2-VL: its language side learns to say what the vision tower sees.
 
 The tower from ``train_vision`` is frozen, so every picture's 27 image tokens are computed once. Beside the
-words to say, the claims of a description that is being judged are supervised one by one, where each of them
-ends: a linear probe on the middle layers must tell whether that claim is true of the picture. The probe is
-thrown away.
+words to say, the claims of a description that is being judged are supervised one by one (``claim_probe``).
 """
 
 from __future__ import annotations
@@ -27,13 +25,14 @@ from transformers import PreTrainedTokenizerFast, Qwen2VLForConditionalGeneratio
 from demo.models.architecture import build_model, build_tokenizer, save
 from demo.models.chat import ChatEncoder
 from demo.models.checkpoint import load_checkpoint, save_checkpoint
+from demo.models.claim_probe import ClaimProbe
 from demo.models.conversations import Lesson, Script, Teacher
 from demo.models.corpus import decode
 from demo.models.fixed_grid import patchify, vision_tokens
 from demo.models.prepared import Prepared
 from demo.models.text_states import branch_mask, text_states
 
-_PROBED = (1, 2)  # layers after which claims are probed; the last one reads what they found
+LOSSES = ("answer", "judge", "claim", "claimed", "shown")
 
 
 def load_tower(model: Qwen2VLForConditionalGeneration, vision: Path) -> None:
@@ -88,7 +87,7 @@ def collate(lessons: list[Lesson], pad: int) -> dict[str, Tensor]:
     ids, target = torch.full(size, pad), torch.full(size, -100)
     branch, verdict = torch.zeros(size, dtype=torch.long), torch.zeros(size, dtype=torch.bool)
     positions = torch.zeros(3, *size, dtype=torch.long)
-    claims = []
+    claims, values = [], []
     for row, lesson in enumerate(lessons):
         length = len(lesson.ids)
         ids[row, :length] = torch.tensor(lesson.ids)
@@ -96,16 +95,17 @@ def collate(lessons: list[Lesson], pad: int) -> dict[str, Tensor]:
         branch[row, :length] = torch.tensor(lesson.branch)
         verdict[row, :length] = torch.tensor(lesson.verdict)
         positions[:, row, :length] = torch.from_numpy(np.concatenate(lesson.positions, 1))
-        claims += [(row, place, holds) for place, holds in lesson.claims]
+        claims += [(row, *claim) for claim in lesson.claims]
+        values += [(row, *value) for value in lesson.values]
     lengths = torch.tensor([len(lesson.ids) for lesson in lessons])
     return {"ids": ids, "target": target, "branch": branch, "verdict": verdict, "positions": positions,
-            "lengths": lengths, "claims": torch.tensor(claims)}  # fmt: skip
+            "lengths": lengths, "claims": torch.tensor(claims), "values": torch.tensor(values)}  # fmt: skip
 
 
 def losses(
-    model: Qwen2VLForConditionalGeneration, probe: nn.ModuleList, batch: dict[str, Tensor], images: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Cross-entropy of answers, of judgements, and of single claims. ``images`` (B, 27, D)."""
+    model: Qwen2VLForConditionalGeneration, probe: ClaimProbe, batch: dict[str, Tensor], images: Tensor
+) -> tuple[Tensor, ...]:
+    """Mean cross-entropies in the order of ``LOSSES``. ``images`` (B, 27, D)."""
     x = model.model.language_model.embed_tokens(batch["ids"])
     pads = batch["ids"] == model.config.image_token_id
     x = x.masked_scatter(pads.unsqueeze(-1), images.float())
@@ -114,12 +114,7 @@ def losses(
     logits = model.lm_head(states[-1][said]).float()
     loss = F.cross_entropy(logits, batch["target"][said], reduction="none")
     verdict = batch["verdict"][said]
-    row, place, holds = batch["claims"].unbind(1)
-    probed = torch.stack(
-        [head(states[layer][row, place]).squeeze(-1) for head, layer in zip(probe, _PROBED, strict=True)]
-    )
-    claim = F.binary_cross_entropy_with_logits(probed.float(), holds.float().expand_as(probed))
-    return loss[~verdict].mean(), loss[verdict].mean(), claim
+    return loss[~verdict].mean(), loss[verdict].mean(), *probe(states, batch["claims"], batch["values"])
 
 
 def train(given: argparse.Namespace) -> None:
@@ -134,7 +129,7 @@ def train(given: argparse.Namespace) -> None:
     teacher = Teacher(ChatEncoder(tokenizer))
     classroom = Classroom(teacher, labels)
     width = model.config.text_config.hidden_size
-    probe = nn.ModuleList(nn.Linear(width, 1) for _ in _PROBED)
+    probe = ClaimProbe(width)
     modules = nn.ModuleDict({"text": model.model.language_model, "probe": probe})
     optimizer = torch.optim.AdamW(modules.parameters(), lr=given.rate, weight_decay=0.02, betas=(0.9, 0.98))
     start = load_checkpoint(given.out, modules, optimizer)
@@ -149,15 +144,15 @@ def train(given: argparse.Namespace) -> None:
         for group in optimizer.param_groups:
             group["lr"] = rate
         with torch.autocast("cpu", torch.bfloat16, enabled=given.bf16):
-            answer, judge, claim = losses(model, probe, batch, images[rows])
+            each = torch.stack(losses(model, probe, batch, images[rows]))
         optimizer.zero_grad(set_to_none=True)
-        (answer + judge + claim).backward()
+        each.sum().backward()
         nn.utils.clip_grad_norm_(modules.parameters(), 1.0)
         optimizer.step()
-        kept.append([answer.item(), judge.item(), claim.item()])
+        kept.append(each.tolist())
         if (step + 1) % 100 == 0 or step + 1 == given.steps:
             means = np.mean(kept, 0).round(4).tolist()
-            row = dict(zip(("answer", "judge", "claim"), means, strict=True))
+            row = dict(zip(LOSSES, means, strict=True))
             row |= {
                 "step": step + 1,
                 "lessons": (step + 1) * given.batch,

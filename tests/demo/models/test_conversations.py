@@ -7,14 +7,17 @@ import re
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from ctgi.captioning.pool import default_pool
 from ctgi.mllm.prompt import Prompt
 from demo.models.architecture import build_tokenizer
+from demo.models.attribute_heads import CLASSES
 from demo.models.chat import ChatEncoder, rope_positions
-from demo.models.conversations import JUDGEMENTS, Lesson, Script, Teacher
+from demo.models.claim_probe import ClaimProbe
+from demo.models.conversations import JUDGEMENTS, Lesson, Script, Teacher, value_number
 from demo.models.train_language import collate
-from demo.pedestrians.attributes import sample_person
+from demo.pedestrians.attributes import ATTRIBUTES, sample_person
 from demo.pedestrians.camera import sample_view
 from demo.pedestrians.language import TOPIC_ATTRIBUTES, answer, parse_answer, static_caption
 from demo.pedestrians.render import render
@@ -140,6 +143,44 @@ def test_verdicts_follow_from_claims_and_claims_end_inside_the_description(lesso
     assert min(verdicts.values()) >= 6
 
 
+def test_values_are_what_the_claims_say_and_the_picture_shows(lessons, seen):
+    visible = seen[0]
+    names = {value_number(name, value): (name, value)
+             for name, values in ATTRIBUTES.items() for value in (*values, "cannot tell")}  # fmt: skip
+    assert sorted(names) == list(range(sum(CLASSES)))
+    for lesson in lessons:
+        claims, agree = dict(lesson.claims), {}
+        for place, claimed, shown in lesson.values:
+            (attribute, _), (same, value) = names[claimed], names[shown]
+            assert attribute == same and visible[attribute] == value
+            agree.setdefault(place, []).append(claimed == shown)
+        for place, holds in claims.items():
+            assert not holds or all(agree[place])
+
+
+def test_the_probe_learns_claims_from_states_that_tell() -> None:
+    """States that hold the answers, one per layer: every loss goes to zero; they are means of cross-entropies
+    of uniform guesses before."""
+    torch.manual_seed(0)
+    probe = ClaimProbe(sum(CLASSES))
+    for layer in (probe.claimed, probe.shown, probe.agrees):
+        nn.init.zeros_(layer.weight), nn.init.zeros_(layer.bias)
+    claims = torch.tensor([[0, 1, 1], [0, 2, 0]])
+    first = CLASSES[0]  # the number of the second attribute's first value
+    values = torch.tensor([[0, 1, 0, 0], [0, 2, first, first + 1]])
+    claimed, shown, agrees = (torch.zeros(1, 3, sum(CLASSES)) for _ in range(3))
+    claimed[0, [1, 2], [0, first]] = shown[0, [1, 2], [0, first + 1]] = agrees[0, 1, 0] = 1.0
+    got = probe([claimed, shown, agrees], claims, values)
+    expected = [np.log(2), np.log(sum(CLASSES)), np.mean(np.log(CLASSES[:2]))]
+    np.testing.assert_allclose([loss.item() for loss in got], expected, rtol=1e-5)
+    optimiser = torch.optim.Adam(probe.parameters(), lr=0.1)
+    for _ in range(300):
+        optimiser.zero_grad()
+        sum(probe([claimed, shown, agrees], claims, values)).backward()
+        optimiser.step()
+    assert all(loss.item() < 0.05 for loss in probe([claimed, shown, agrees], claims, values))
+
+
 def test_positions_are_those_of_each_branch_alone(lessons, teacher):
     for lesson in lessons:
         packed = np.concatenate(lesson.positions, 1)
@@ -163,3 +204,4 @@ def test_batches_are_padded_on_the_right_and_keep_everything(lessons):
         assert (batch["target"][row, length:] == -100).all() and not batch["verdict"][row, length:].any()
         mine = batch["claims"][batch["claims"][:, 0] == row][:, 1:]
         assert torch.equal(mine, torch.tensor([[place, holds] for place, holds in lesson.claims]))
+        assert batch["values"][batch["values"][:, 0] == row][:, 1:].tolist() == [*map(list, lesson.values)]
