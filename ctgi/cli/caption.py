@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ctgi.cli import config, data, reconstructor, server
+from ctgi.cli import config, data, reconstructor, records, server
 from ctgi.cli.figures import write_figures
 from ctgi.errors import CtgiError
 
@@ -94,6 +94,7 @@ def run(options: argparse.Namespace) -> int:
         f"{summary.completion_tokens:,} written, {summary.seconds:.1f} s "
         f"({summary.pictures_per_second:.2f} pictures/s, {summary.calls_per_second:.1f} calls/s)"
     )
+    records.remember_captions(summary)
     if summary.skipped or summary.duplicates:
         print(f"skipped and duplicate files, one line each: {summary.report}")
     write_figures(options.json, "caption", summary.as_dict())

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ctgi.cli.commands import COMMANDS
 from ctgi.errors import CtgiError
 
 
@@ -51,8 +52,6 @@ def need(options: argparse.Namespace, **described: str) -> None:
 
 
 def _settings(parser: argparse.ArgumentParser, command: str, path: Path) -> dict[str, Any]:
-    from ctgi.cli.main import COMMANDS
-
     content = _read(path)
     own = content.get(command, {})
     if not isinstance(own, dict):

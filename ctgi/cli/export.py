@@ -9,12 +9,15 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ctgi.cli import config, data
+from ctgi.cli import config, data, records
 from ctgi.cli.figures import write_figures
 from ctgi.cli.progress import counter
 from ctgi.errors import CtgiError
+
+if TYPE_CHECKING:
+    from ctgi.export.release import Release
 
 EXAMPLES = """\
 examples:
@@ -70,9 +73,11 @@ def _export(options: argparse.Namespace) -> dict[str, Any]:
 
     from ctgi.encoders.loading import WEIGHTS, load_checkpoint
     from ctgi.encoders.pixels import preprocess_spec
+    from ctgi.export.lineage import lineage
     from ctgi.export.publish import export_release
 
     folder = Path(options.checkpoint)
+    records.usable(folder)
     encoder = load_checkpoint(folder)
     with safe_open(folder / WEIGHTS, framework="np") as file:
         facts = dict(file.metadata() or {})
@@ -81,6 +86,11 @@ def _export(options: argparse.Namespace) -> dict[str, Any]:
     def report(line: str) -> None:
         lines.append(line)
         print(line)
+
+    def record(release: Release) -> dict[str, Any]:
+        said = {"fingerprint": release.fingerprint}
+        made_from = {"checkpoint": folder}
+        return lineage("release", made_from, name=release.name, settings=said, metrics=release.metrics)
 
     export_release(
         encoder,
@@ -93,6 +103,7 @@ def _export(options: argparse.Namespace) -> dict[str, Any]:
             "checkpoint": folder.name,
             **{name: facts[name] for name in ("epoch", "trained_on", "selected_on") if name in facts},
         },
+        record=record,
         tolerance=options.tolerance,
         replace=options.replace,
         report=report,

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ctgi.cli import config, server
+from ctgi.cli import config, records, server
 from ctgi.cli.figures import write_figures
 from ctgi.errors import CtgiError
 
@@ -125,6 +125,7 @@ def run(options: argparse.Namespace) -> int:
         from ctgi.cli.dossiers import make_dossiers
 
         figures["dossiers"] = make_dossiers(options, gallery, Path(options.pictures))
+    records.remember_gallery(options, gallery.ids, encoders.fingerprint)
     write_figures(options.json, "index", figures)
     return 0
 

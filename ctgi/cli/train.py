@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ctgi.cli import config, data, samples, trust
+from ctgi.cli import config, data, records, samples, trust
 from ctgi.cli.figures import write_figures
 from ctgi.errors import CtgiError
 
@@ -145,6 +145,7 @@ def run(options: argparse.Namespace) -> int:
         encoder="no encoder was named: --encoder FOLDER, or --encoder ViT-B-16-quickgelu --weights openai",
     )
     first = os.environ.get("RANK", "0") == "0"
+    records.usable(Path(options.captions), Path(options.encoder))
     try:
         settings = _settings(options)
         source, train, val = _sets(options, first)
@@ -155,6 +156,7 @@ def run(options: argparse.Namespace) -> int:
             time.sleep(10)
         raise
     if first:
+        records.remember_checkpoint(options, settings, result)
         _tell(options, settings, train, val, result)
     return 0
 

@@ -9,7 +9,8 @@ import pytest
 
 from ctgi import __version__
 from ctgi.cli import search
-from ctgi.cli.main import COMMANDS, main
+from ctgi.cli.commands import COMMANDS
+from ctgi.cli.main import main
 from ctgi.cli.pipeline import VERBS
 
 
