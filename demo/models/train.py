@@ -50,9 +50,9 @@ class Recipe:
     vision_steps: int = 6_000
     vision_batch: int = 64
     vision_rate: float = 1.2e-3
-    language_steps: int = 5_000
+    language_steps: int = 6_000
     language_batch: int = 8
-    language_rate: float = 2e-3
+    language_rate: float = 2.5e-3
     clip_steps: int = 1_000
     clip_batch: int = 96
     clip_rate: float = 1e-3
