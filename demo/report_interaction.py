@@ -12,9 +12,12 @@ from PIL import Image
 from ctgi.evaluation.metrics import METRICS
 from demo.interaction.methods import KINDS
 from demo.interaction.rounds import WAYS
+from demo.interaction.tell import calibrated, gains_of_asking
 from demo.interaction.work import CURVES, FIGURE, RELIABILITY
 from demo.page import figure, paragraph, picture, table
 from demo.report_tables import cell
+
+_ROUNDS = (0, 1, 2, 3, 5, 10)
 
 
 def interaction(results: Mapping[str, Any], out: Path) -> list[str]:
@@ -40,7 +43,11 @@ def interaction(results: Mapping[str, Any], out: Path) -> list[str]:
         for row in summary["rows"]
     ]
     asked = [
-        [escape(title), *(cell(way["hits@1"][n]) for n in (0, 1, 2, 3, 5, 10)), cell(way["bri"])]
+        [
+            escape(title),
+            *(f"{way['hits@1'][n]['value']:.0f} / {way['hits'][n]['value']:.0f}" for n in _ROUNDS),
+            f"{way['bri']['value']:.2f} [{way['bri']['low']:.2f}, {way['bri']['high']:.2f}]",
+        ]
         for name, title in WAYS.items()
         if (way := rounds["ways"][name])
     ]
@@ -69,11 +76,14 @@ def interaction(results: Mapping[str, Any], out: Path) -> list[str]:
             f"{large['beyond_ms']:.0f} ms more for all together."
         ),
         paragraph(
-            "Conversations: the right person first after so many questions (Hits@1), and BRI (less is "
-            "better). The answerer looks at one picture of the person, which is taken out of the gallery."
+            "Conversations: the right person first and among ten after so many questions (Hits@1 / Hits@10), "
+            "and BRI (less is better). The answerer looks at one picture of the person, which is taken out "
+            "of the gallery."
         ),
-        table(["Asked", *(f"{n}" for n in (0, 1, 2, 3, 5, 10)), "BRI"], asked, kinds="l" + "n" * 7),
+        table(["Asked", *(f"{n}" for n in _ROUNDS), "BRI"], asked, kinds="l" + "n" * 7),
+        paragraph(gains_of_asking(rounds)),
         _shown(out / CURVES, "What was tried on val for all together"),
+        paragraph(calibrated(results["calibration"])),
         _shown(out.parent / "dossiers" / RELIABILITY, "What the answers promise and keep, on val"),
     ]
 

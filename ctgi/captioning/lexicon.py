@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any
 
@@ -73,10 +74,19 @@ class Lexicon:
 
     def doubtful(self, text: str) -> bool:
         """Whether a text says that something could not be seen, or is a guess."""
-        said = [word.text for word in words(text)]
+        said = phrase(text)
         return any(
-            tuple(said[at : at + len(doubt)]) == doubt for doubt in self.doubts for at in range(len(said))
+            said[at : at + len(doubt)] == doubt
+            for at, word in enumerate(said)
+            for doubt in self._doubts_by_first.get(word, ())
         )
+
+    @cached_property
+    def _doubts_by_first(self) -> Mapping[str, Sequence[tuple[str, ...]]]:
+        by_first: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+        for doubt in self.doubts:
+            by_first[doubt[0]].append(doubt)
+        return by_first
 
 
 @cache

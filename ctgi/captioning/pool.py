@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from enum import IntEnum
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from ctgi.captioning.lexicon import Lexicon, default_lexicon
@@ -36,6 +36,7 @@ class QuestionPool:
         self.questions = tuple(questions)
         lexicon = lexicon or default_lexicon()
         self.reader = Reader(self.questions, masks, lexicon)
+        self._remembered = lru_cache(maxsize=1024)(self._missing)
         digest = hashlib.sha256(repr((self.questions, tuple(masks))).encode()).hexdigest()[:8]
         #: Names the questions and word lists; a pool of one's own differs by the digest of its contents.
         self.version = f"questions@{version}-{digest}+lexicon@{lexicon.version}"
@@ -77,9 +78,12 @@ class QuestionPool:
 
     def missing(self, text: str) -> list[Question]:
         """What ``text`` leaves open: topics it does not mention, then half-mentioned ones, by priority."""
+        return list(self._remembered(text))
+
+    def _missing(self, text: str) -> tuple[Question, ...]:
         covered = self.coverage(text)
         left = [question for question in self.questions if covered[question.topic] < Coverage.FULL]
-        return sorted(left, key=lambda question: (covered[question.topic], question.priority))
+        return tuple(sorted(left, key=lambda question: (covered[question.topic], question.priority)))
 
     def next(self, known_text: str, asked: Collection[str] = (), seed: int = 0) -> Question | None:
         """The next question of an interview, or None when the dialogue knows everything the pool asks.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
@@ -29,19 +31,28 @@ HELP = "a number, words of your own, 0 cannot tell, u undo, q done"
 
 @dataclass
 class Terminal:
-    """Lines out and in; `read` gives None at the end of the input."""
+    """Lines out and in; what is longer than `width` is broken between words."""
 
     out: TextIO = field(default_factory=lambda: sys.stdout)
     into: TextIO = field(default_factory=lambda: sys.stdin)
+    width: int = field(default_factory=lambda: shutil.get_terminal_size().columns)
 
     def say(self, line: str = "") -> None:
-        print(line, file=self.out)
+        indent = " " * (len(line) - len(line.lstrip()))
+        parts = textwrap.wrap(line, self.width, subsequent_indent=indent, break_long_words=False)
+        print("\n".join(parts), file=self.out)
 
     def read(self) -> str | None:
+        """A line; None at the end of the input, which Ctrl-C is as well: what was said so far counts."""
         print("> ", end="", file=self.out, flush=True)
-        line = self.into.readline()
-        if not self.into.isatty():
-            self.say(line.rstrip("\n"))
+        try:
+            line = self.into.readline()
+        except KeyboardInterrupt:
+            line = ""
+        except UnicodeDecodeError:
+            return "?"
+        if not self.into.isatty() or not line:
+            print(line[:LONGEST].rstrip("\n"), file=self.out)
         return line.strip() if line else None
 
 
@@ -62,17 +73,16 @@ def hold(
     terminal = terminal or Terminal()
     _rank(terminal, talk, None, names, top)
     question = talk.question
+    _ask(terminal, talk, question)
     while True:
-        _ask(terminal, talk, question)
         said = terminal.read()
         if said is None or said.lower() in ("q", "quit", "exit"):
             return talk
         after = _answered(terminal, talk, question, said, similarity)
-        if after is None:
-            continue
-        if after is not talk:
+        if after is not None:
             _rank(terminal, after, talk, names, top)
-        talk, question = after, after.question
+            talk, question = after, after.question
+            _ask(terminal, talk, question)
 
 
 def _answered(
@@ -109,6 +119,8 @@ def _answered(
     says = heard(said, talk.dossiers, facet)
     for one in says:
         terminal.say(f"  understood: {_told(talk, one)}")
+    if not says:
+        terminal.say("  no answer of the pictures speaks of that; it counts as similarity alone")
     if any(one.facet == facet for one in says):
         return talk.told(said, says, facet=facet)
     # Words that no facet knows still mean something to the encoder.
@@ -117,18 +129,22 @@ def _answered(
 
 
 def _told(talk: Conversation, said: Any) -> str:
+    from ctgi.interaction.wording import called
+
     facet = talk.dossiers.facets[said.facet]
     values = [value for value, weight in zip(facet.values, said.weights, strict=True) if weight > 0.5]
-    doubt = f", with doubt {said.doubt:.1f}" if said.doubt else ""
-    return f"{facet.topic} {facet.name}: {' or '.join(values)}{doubt}"
+    doubt = ", with doubt" if said.doubt else ""
+    return f"{called(facet)}: {' or '.join(values)}{doubt}"
 
 
 def _ask(terminal: Terminal, talk: Conversation, question: Asked | None) -> None:
     if question is None:
-        terminal.say("\nNo question would tell the candidates apart. Words of your own, u undo, q done")
+        terminal.say()
+        terminal.say("No question would tell the candidates apart. Words of your own, u undo, q done")
         return
     settles = min(1.0, question.gain / max(talk.open_nats, 1e-9))
-    terminal.say(f"\n{question.text}   (expected to settle {settles:.0%} of what is open)")
+    terminal.say()
+    terminal.say(f"{question.text}   (expected to settle {settles:.0%} of what is open)")
     for number, choice in enumerate(question.choices, start=1):
         terminal.say(f"  {number}  {choice.text:<18} {choice.share:5.0%}")
     terminal.say(f"  {HELP}")

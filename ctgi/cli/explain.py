@@ -41,7 +41,7 @@ def _line(detail: Detail) -> str:
     if detail.verdict == "unseen":
         said = f'its answer: "{detail.answer}"' if detail.answer else "it was not asked"
         return f"“{detail.words}”{doubted}: {said}"
-    sure = f"{100 * detail.probability:.0f} % that it fits"
+    sure = f"{100 * detail.probability:.0f}% that it fits"
     said = f'; its answer: "{detail.answer}"' if detail.answer else ""
     kind = detail.about.partition("/")[2]
     what = detail.seen if kind == "kind" else f"{kind} {detail.seen}"

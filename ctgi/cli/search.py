@@ -130,11 +130,16 @@ def _converse(
             talk, ended, lambda key: read_picture(_path(options, gallery, key)), options.top, options.save
         )
         print(f"strip: {options.save}")
-    found = [
-        {"id": ids[row], "path": names[row], "probability": float(ended.weights[row])}
-        for row in ended.order[: options.top]
-    ]
-    write_figures(options.json, "search", {"description": ended.description, "ranking": found})
+    best = [int(row) for row in ended.order[: options.top]]
+    explained = {}
+    if options.explain is not None:
+        from ctgi.cli.explain import tell_explanations
+
+        hits = [(ids[row], names[row]) for row in best[: options.explain]]
+        explained = tell_explanations(dossiers, ended.known, hits)
+    found = [{"id": ids[row], "path": names[row], "probability": float(ended.weights[row])} for row in best]
+    own = {"description": ended.description, "ranking": found, "explained": explained}
+    write_figures(options.json, "search", own)
     return 0
 
 
@@ -216,9 +221,21 @@ def _show(options: argparse.Namespace, outcome: SearchOutcome, gallery: Gallery,
     )
 
 
+# What ended a search, for people, where its note does not say it.
+_WHY = {
+    "early_stop": "the first candidate is above xi and fits; nothing to refine",
+    "no_anchor": "none of the candidates fits",
+    "nothing_missing": "the description leaves nothing to ask",
+    "nothing_learnt": "no answer of the anchor adds to the description",
+    "nothing_read": "the description says nothing that the dossiers know of",
+    "empty_gallery": "the gallery is empty",
+}
+
+
 def _tell(outcome: SearchOutcome, paths: dict[str, str], *, by_dossiers: bool) -> None:
     """What the interaction did, in lines for people."""
-    print(f"\nstopped: {outcome.stop_reason}" + (f" ({outcome.note})" if outcome.note else ""))
+    why = outcome.note or _WHY.get(outcome.stop_reason, "")
+    print(f"\nstopped: {outcome.stop_reason}" + (f" ({why})" if why else ""))
     if by_dossiers:
         likeliest = sorted(outcome.judged, key=lambda one: -(one.probability or 0.0))
         for one in likeliest[:5] if outcome.stop_reason != "nothing_read" else ():

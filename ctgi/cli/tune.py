@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ctgi.evaluation.protocol import Split
     from ctgi.interaction.config import MTIConfig
     from ctgi.interaction.dossier import Dossiers
+    from ctgi.interaction.memory import Memory
     from ctgi.interaction.mti import Encode
     from ctgi.interaction.temperature import Temperatures
 
@@ -78,6 +79,7 @@ def run(options: argparse.Namespace) -> int:
     from ctgi.evaluation.tuning import AXES, as_record, tune
     from ctgi.export.release import Release, record_mti
     from ctgi.export.runtime import OnnxEncoders
+    from ctgi.interaction.memory import Memory
 
     start = mti.settings(options, depth=20)
     set_by_flag = {mti.RENAMED.get(name, name) for name in mti.FIELDS if hasattr(options, name)}
@@ -97,8 +99,10 @@ def run(options: argparse.Namespace) -> int:
             held["dossiers"] = temperatures.to_dict()
             dossiers = temperatures.applied(dossiers)
 
+    memory = Memory()
+
     def measure(setting: MTIConfig) -> Evaluation:
-        return asyncio.run(_measured(options, setting, split, encoders.encode_texts, held, dossiers))
+        return asyncio.run(_measured(options, setting, split, encoders.encode_texts, held, dossiers, memory))
 
     tuned = tune(start, axes, measure, counter("tune", "settings"))
     record = dict(plain(as_record(tuned, axes, evaluate_plain(split), "val")))
@@ -190,6 +194,7 @@ async def _measured(
     encode: Encode,
     release_mti: dict[str, Any],
     dossiers: Dossiers | None,
+    memory: Memory,
 ) -> Evaluation:
     """One setting on the val queries."""
     from ctgi.captioning.pair_filter import PairFilter
@@ -213,6 +218,7 @@ async def _measured(
             pair_filter=PairFilter(pool, mti.min_probability(options, release_mti)),
             dossiers=dossiers,
             reader=reconstructor.text_client(writer),
+            memory=memory,
         )
         return (await evaluate_mti(split, loop, options.concurrency))[0]
     finally:

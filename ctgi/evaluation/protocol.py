@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -64,7 +64,12 @@ class Split:
 
     def picture(self, key: str) -> bytes:
         """The bytes that a chat model is shown for this picture id. Raises CtgiError where it is gone."""
-        return sent_picture(self._path[key].read_bytes(), str(self._path[key]))
+        return self._sent(key)
+
+    @cached_property
+    def _sent(self) -> Callable[[str], bytes]:
+        """The pictures shown last are at hand: the same one is a candidate of many queries."""
+        return lru_cache(512)(lambda key: sent_picture(self._path[key].read_bytes(), str(self._path[key])))
 
     @cached_property
     def _names(self) -> NDArray[np.object_]:

@@ -106,6 +106,45 @@ async def find_anchors(
     return found
 
 
+async def judge_all(
+    candidates: Sequence[tuple[str, float]],
+    judge: Judge,
+    judged: list[Judged],
+    *,
+    wave: int,
+    first_alone: bool = False,
+) -> BudgetSpent | ModelGone | None:
+    """Every candidate judged, wave by wave, appended to `judged` in rank order; what ended it early, or None.
+
+    With `first_alone` a "yes" to the top candidate is enough. A judgement that fails with CtgiError is passed
+    over; where all of a wave fail it is the model that is gone, and the error is raised if nothing was judged
+    before.
+    """
+    for start, stop in waves(len(candidates), wave, first_alone):
+        some = candidates[start:stop]
+        verdicts = await asyncio.gather(*(judge(name) for name, _ in some), return_exceptions=True)
+        ended: BudgetSpent | ModelGone | None = None
+        for rank, ((name, score), verdict) in enumerate(zip(some, verdicts, strict=True), start + 1):
+            if isinstance(verdict, Verdict):
+                judged.append(Judged(name, rank, score, verdict.fits, verdict.probability))
+            elif isinstance(verdict, CtgiError):
+                judged.append(Judged(name, rank, score, fits=None))
+            elif isinstance(verdict, BudgetSpent | ModelGone):
+                ended = verdict
+            else:
+                raise verdict
+        if ended is not None:
+            return ended
+        failed = [verdict for verdict in verdicts if isinstance(verdict, CtgiError)]
+        if len(failed) == stop - start == min(wave, len(candidates)):
+            if all(one.fits is None for one in judged):
+                raise failed[-1]
+            return ModelGone(str(failed[-1]))
+        if first_alone and judged[0].fits:
+            return None
+    return None
+
+
 def waves(count: int, size: int, first_alone: bool) -> Iterator[tuple[int, int]]:
     """Start and stop of each wave over `count` candidates."""
     start = 0

@@ -108,20 +108,25 @@ class Dossiers:
         """The dossiers of some rows, in their order, with the prior of all. Row -1 is a picture that was not
         asked (its id is empty)."""
         there = rows >= 0
+        everybody = bool(there.all())
         tables = []
         for table in self.probability:
-            part = np.zeros((len(rows), table.shape[1]), np.float32)
-            part[there] = table[rows[there]]
-            part[~there, -1] = 1.0
+            if everybody:
+                part = table.take(rows, axis=0)
+            else:
+                part = np.zeros((len(rows), table.shape[1]), np.float32)
+                part[there] = table[rows[there]]
+                part[~there, -1] = 1.0
             tables.append(part)
         recipe = None
         if self.recipe is not None:
             recipe = np.where(there, self.recipe[rows], -1)
+        numbers = rows.tolist()
         return replace(
             self,
-            ids=tuple(self.ids[row] if row >= 0 else "" for row in rows),
+            ids=tuple(self.ids[row] if row >= 0 else "" for row in numbers),
             probability=tuple(tables),
-            said=tuple(self.said[row] if row >= 0 else b"" for row in rows) if self.said else (),
+            said=tuple(self.said[row] if row >= 0 else b"" for row in numbers) if self.said else (),
             recipe=recipe,
             given_prior=self.prior,
         )

@@ -13,7 +13,8 @@ from ctgi.captioning.lexicon import Word, phrase, words
 _ENDS = frozenset((".", ",", "but", "though", "although"))
 # Words after which a clause is not finished.
 _OPEN = frozenset(
-    "is was are were had has have wore wears wearing carried carries with and or in a an".split()
+    "is was are were had has have wore wears wearing carried carries carrying held holds holding with and or "
+    "in a an".split()
 )
 DoubtAt = Callable[[tuple[int, int]], float]
 

@@ -11,19 +11,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ctgi.interaction.anchor import Judge, Judged, find_anchors
+from ctgi.interaction.anchor import Judge, Judged, Verdict, find_anchors, judge_all
+from ctgi.interaction.asking import Asker, ModelGone
+from ctgi.interaction.budget import BudgetSpent
 from ctgi.interaction.config import MTIConfig
 from ctgi.interaction.dossier import Dossiers
+from ctgi.interaction.memory import Memory
 from ctgi.interaction.outcome import Anchor
 from ctgi.interaction.persons import same_person
 from ctgi.interaction.questions import posterior, topics_worth_asking
 from ctgi.interaction.reading import Reading
 from ctgi.interaction.soft import join, live_log_likelihood, log_likelihood
+from ctgi.mllm.chat import ChatRequest
+from ctgi.mllm.messages import judge_messages
+from ctgi.mllm.prompt import Prompt
 
 Candidates = Sequence[tuple[str, float]]
 Another = Callable[[str, Sequence[str]], bool]
@@ -32,11 +38,32 @@ Another = Callable[[str, Sequence[str]], bool]
 @dataclass
 class Judgement:
     """The anchors, best first, and log L of every candidate that was judged, by id (none for the hard judge).
-    `confirmed`: the top candidate is the anchor and ends the search, for its similarity is above ξ."""
+    `confirmed`: the top candidate is the anchor and ends the search, for its similarity is above ξ.
+    `cut_short`: why the soft judge could not look at all candidates. `answers`: the candidates' dossiers,
+    where these judged."""
 
     anchors: list[Anchor] = field(default_factory=list)
     evidence: dict[str, float] = field(default_factory=dict)
     confirmed: bool = False
+    cut_short: BudgetSpent | ModelGone | None = None
+    answers: Dossiers | None = None
+
+
+def live_judge(asker: Asker, pictures: Callable[[str], bytes], query: str, memory: Memory) -> Judge:
+    """The chat model as judge: is this the person of the query? It sees the picture's pixels and no more."""
+    version = "+".join(Prompt.load(name).version for name in ("system", "judge"))
+
+    async def ask(picture: str) -> Verdict:
+        messages = judge_messages(pictures(picture), query)
+        request = ChatRequest(messages, "judge", version, picture, max_tokens=4, choices=("yes", "no"))
+        reply = await asker.chat(request)
+        probability = (reply.choice_probabilities or {}).get("yes")
+        return Verdict(reply.text.strip().lower().startswith("yes"), probability)
+
+    async def judge(picture: str) -> Verdict:
+        return await memory.awaited(("judge", query, picture), lambda: ask(picture))
+
+    return judge
 
 
 async def judge_hard(
@@ -65,21 +92,22 @@ async def judge_soft(
     sure: bool,
     another: Another | None,
 ) -> Judgement:
-    """The live judge asked about all candidates; where its server gives no probabilities its word counts."""
-    top = candidates[0][0]
-    first = await find_anchors(
-        candidates,
-        judge,
-        judged,
-        wave=config.wave,
-        first_alone=sure,
-        another=lambda name, _: sure and name == top,
-    )
-    if first:
-        return Judgement([Anchor(top)], confirmed=True)
-    yes = np.array([_yes(one) for one in judged])
-    fits = np.array([one.fits is True for one in judged])
-    return _weighed(candidates, live_log_likelihood(yes, config), fits, config, sure=False, another=another)
+    """The live judge asked about all candidates; where its server gives no probabilities its word counts.
+
+    Where time, calls or the server end before that, what was judged is weighed, and the others keep their
+    similarity.
+    """
+    cut_short = await judge_all(candidates, judge, judged, wave=config.wave, first_alone=sure)
+    if sure and judged and judged[0].fits:
+        return Judgement([Anchor(candidates[0][0])], confirmed=True)
+    if not judged:
+        return Judgement(cut_short=cut_short)
+    yes, fits = np.full(len(candidates), np.nan), np.zeros(len(candidates), bool)
+    for one in judged:
+        yes[one.rank - 1], fits[one.rank - 1] = _yes(one), one.fits is True
+    likelihood = live_log_likelihood(yes, config)
+    weighed = _weighed(candidates, likelihood, fits, config, sure=False, another=another)
+    return replace(weighed, cut_short=cut_short)
 
 
 def judge_by_dossiers(
@@ -93,16 +121,18 @@ def judge_by_dossiers(
     another: Another | None,
 ) -> Judgement:
     """What the candidates answered when they were enrolled; no call."""
-    likelihood = log_likelihood(dossiers.of([name for name, _ in candidates]), reading, config)
+    answers = dossiers.of([name for name, _ in candidates])
+    likelihood = log_likelihood(answers, reading, config)
     fits = likelihood > 0.0
     logs = _joined(candidates, likelihood, config) / config.temperature
     posterior = np.exp(logs - logs.max())
     posterior /= posterior.sum()
+    verdicts = zip(candidates, fits.tolist(), posterior.tolist(), strict=True)
     judged += [
-        Judged(name, rank, score, bool(fit), float(share))
-        for rank, ((name, score), fit, share) in enumerate(zip(candidates, fits, posterior, strict=True), 1)
+        Judged(name, rank, score, fit, share) for rank, ((name, score), fit, share) in enumerate(verdicts, 1)
     ]
-    return _weighed(candidates, likelihood, fits, config, sure=sure, another=another)
+    weighed = _weighed(candidates, likelihood, fits, config, sure=sure, another=another)
+    return replace(weighed, answers=answers)
 
 
 def another_person(dossiers: Dossiers, reading: Reading, config: MTIConfig) -> Another:
@@ -119,13 +149,19 @@ def another_person(dossiers: Dossiers, reading: Reading, config: MTIConfig) -> A
 
 
 def worths_of_topics(
-    candidates: Candidates, dossiers: Dossiers, reading: Reading, config: MTIConfig
+    candidates: Candidates, dossiers: Dossiers, reading: Reading, judgement: Judgement, config: MTIConfig
 ) -> Mapping[str, float]:
     """Topic -> what an answer to it is expected to tell about which candidate is meant, in nats."""
-    some = dossiers.of([name for name, _ in candidates])
-    joined = _joined(candidates, log_likelihood(some, reading, config), config)
+    names = [name for name, _ in candidates]
+    answers = judgement.answers
+    if answers is None:
+        answers = dossiers.of(names)
+        likelihood = log_likelihood(answers, reading, config)
+    else:
+        likelihood = np.array([judgement.evidence[name] for name in names], np.float32)
+    joined = _joined(candidates, likelihood, config)
     known = {said.facet for said in reading.says}
-    return topics_worth_asking(some, posterior(joined / config.temperature), config.doubt, known)
+    return topics_worth_asking(answers, posterior(joined / config.temperature), config.doubt, known)
 
 
 def _weighed(

@@ -8,9 +8,9 @@ reason.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from ctgi.captioning.pair_filter import PairFilter
 from ctgi.captioning.pool import QuestionPool
 from ctgi.captioning.reconstructor import Reconstructor
+from ctgi.captioning.transcript import Pair
 from ctgi.errors import CtgiError
-from ctgi.interaction.anchor import Verdict
 from ctgi.interaction.asking import Asker, Chat, ModelGone
 from ctgi.interaction.budget import Budget, BudgetSpent
 from ctgi.interaction.config import MTIConfig
@@ -30,41 +30,29 @@ from ctgi.interaction.judging import (
     judge_by_dossiers,
     judge_hard,
     judge_soft,
+    live_judge,
     worths_of_topics,
 )
+from ctgi.interaction.memory import Memory, NoMemory
 from ctgi.interaction.outcome import SearchOutcome, StopReason
 from ctgi.interaction.query_reader import query_reader
 from ctgi.interaction.refine import (
     ask_anchor,
     asks_a_model,
+    live_anchor,
     missing_questions,
     recall,
     rewrite_all,
     within,
 )
-from ctgi.interaction.rerank import Ranking, Scoring, Vector, fuse, trusted, with_anchor
+from ctgi.interaction.rerank import Index, Ranking, Scoring, Vector, fuse, trusted, with_anchor
 from ctgi.interaction.scoring import Lifts, dossier_lifts, live_lifts, rank
-from ctgi.mllm.chat import ChatRequest
-from ctgi.mllm.messages import judge_messages
-from ctgi.mllm.prompt import Prompt
 
 __all__ = ["MTI", "Encode", "Index", "Pictures", "SearchOutcome", "StopReason"]
 
 Encode = Callable[[list[str]], NDArray[np.float32]]
 Pictures = Callable[[str], bytes]
 T = TypeVar("T")
-
-
-class Index(Protocol):
-    """What MTI needs of a gallery: hits have `ids` and `scores`, a row a query, best first."""
-
-    def search(self, vectors: Vector, k: int) -> Any: ...
-
-
-class VectorIndex(Index, Protocol):
-    """And, where pictures are scored by their answers too, the vectors of some of them: float32 (n, D)."""
-
-    def vectors(self, ids: Sequence[str]) -> NDArray[np.float32]: ...
 
 
 class MTI:
@@ -75,6 +63,7 @@ class MTI:
     without it ξ is compared with the cosine itself. `client` may be None: then every search is the plain one,
     unless `dossiers` judge it. `dossiers` of the gallery's pictures serve the judge "dossier", tell anchors
     apart, and answer for them; a query is read for them by `reader`, a text model, or without one by rules.
+    `memory` is for many searches over one gallery that differ in their configuration.
     """
 
     def __init__(
@@ -91,6 +80,7 @@ class MTI:
         pair_filter: PairFilter | None = None,
         dossiers: Dossiers | None = None,
         reader: Chat | None = None,
+        memory: Memory | None = None,
     ) -> None:
         self.config = config or MTIConfig()
         self.encode = encode
@@ -99,6 +89,8 @@ class MTI:
         self._filter = pair_filter or PairFilter(pool)
         self._scale = scale if scale is not None and self.config.scale == "calibrated" else float
         self._dossiers, self._reader = dossiers, reader
+        self._memory = memory if memory is not None else NoMemory()
+        self._apart = self._memory.apart
         if self.config.judge == "dossier" and dossiers is None:
             raise CtgiError('MTI\'s judge "dossier" needs dossiers; make them with `ctgi index --dossiers`')
 
@@ -113,10 +105,13 @@ class MTI:
         budget = Budget(self.config.deadline, self.config.max_calls)
         start = budget.clock()
         if vector is None:
-            vector = (await asyncio.to_thread(self.encode, [query]))[0]
+            vector = (await self._apart(self.encode, [query]))[0]
         budget.spent("encode", start)
         start = budget.clock()
-        [candidates] = await self._rank(vector[None], max(self.config.depth, self.config.k))
+        depth = max(self.config.depth, self.config.k)
+        [candidates] = await self._memory.awaited(
+            ("rank", query, depth), lambda: self._rank(vector[None], depth)
+        )
         budget.spent("search", start)
         plain = with_anchor(candidates, None, self.config.depth)
         outcome = SearchOutcome(query, vector, plain, plain)
@@ -138,22 +133,27 @@ class MTI:
             if self._dossiers is not None:
                 reader = None if self._reader is None else Asker(self._reader, budget)
                 read = query_reader(reader, self._dossiers.facets)
-                outcome.reading = await self._timed("read", budget, read(outcome.query))
+                reading = self._memory.awaited(("read", outcome.query), lambda: read(outcome.query))
+                outcome.reading = await self._timed("read", budget, reading)
             stage = "judge"
             judgement = await self._timed("judge", budget, self._judge(outcome, candidates, asker))
             outcome.anchors = judgement.anchors
             outcome.anchor = judgement.anchors[0].id if judgement.anchors else None
+            if judgement.cut_short is not None:
+                raise judgement.cut_short
             outcome.stop_reason = self._reason(outcome, judgement)
             if outcome.stop_reason is StopReason.REFINED:
                 stage = "ask"
-                outcome.stop_reason = await self._timed("ask", budget, self._ask(outcome, asker, budget))
+                asking = self._ask(outcome, judgement, asker, budget)
+                outcome.stop_reason = await self._timed("ask", budget, asking)
             if outcome.stop_reason is StopReason.REFINED:
                 stage = "rewrite"
                 outcome.stop_reason = await self._timed("rewrite", budget, self._rewrite(outcome, budget))
         except BudgetSpent as spent:
             outcome.stop_reason = StopReason(spent.limit)
             limit = "time" if spent.limit == "deadline" else "calls"
-            outcome.note = f"out of {limit} at stage {stage}; the ranking is the best so far"
+            done = f" with {len(outcome.judged)} judged" if stage == "judge" else ""
+            outcome.note = f"out of {limit} at stage {stage}{done}; the ranking is the best so far"
         except (ModelGone, CtgiError) as error:
             outcome.stop_reason = StopReason.MODEL_FAILED
             outcome.note = f"stage {stage} left out: {error}"
@@ -179,16 +179,7 @@ class MTI:
                     another=another,
                 )
         assert asker is not None
-        version = "+".join(Prompt.load(name).version for name in ("system", "judge"))
-
-        async def judge(picture_id: str) -> Verdict:
-            messages = judge_messages(self._pictures(picture_id), outcome.query)
-            reply = await asker.chat(
-                ChatRequest(messages, "judge", version, picture_id, max_tokens=4, choices=("yes", "no"))
-            )
-            probability = (reply.choice_probabilities or {}).get("yes")
-            return Verdict(reply.text.strip().lower().startswith("yes"), probability)
-
+        judge = live_judge(asker, self._pictures, outcome.query, self._memory)
         of = judge_hard if self.config.judge == "hard" else judge_soft
         return await of(top, judge, outcome.judged, self.config, sure=sure, another=another)
 
@@ -200,12 +191,14 @@ class MTI:
         unread = self.config.judge == "dossier" and outcome.reading is not None and not outcome.reading.says
         return StopReason.NOTHING_READ if unread else StopReason.NO_ANCHOR
 
-    async def _ask(self, outcome: SearchOutcome, asker: Asker | None, budget: Budget) -> StopReason:
+    async def _ask(
+        self, outcome: SearchOutcome, judgement: Judgement, asker: Asker | None, budget: Budget
+    ) -> StopReason:
         """Step 2, Eq. 5: each anchor answers what the query leaves out, from its dossier if it has one."""
         worths = None
         if self._dossiers is not None and outcome.reading is not None:
             top = list(zip(outcome.plain.ids, outcome.plain.scores, strict=True))[: self.config.k]
-            worths = worths_of_topics(top, self._dossiers, outcome.reading, self.config)
+            worths = worths_of_topics(top, self._dossiers, outcome.reading, judgement, self.config)
         for number, anchor in enumerate(outcome.anchors):
             stored = self._dossiers.answers(anchor.id) if self._dossiers is not None else ()
             if number == 0:
@@ -217,10 +210,13 @@ class MTI:
                 if not questions:
                     break
                 if stored:
-                    recall(stored, questions, known, self._filter, anchor.pairs)
+                    key = ("recall", known, anchor.id, tuple(question.topic for question in questions))
+                    anchor.pairs += self._memory.of(
+                        key, partial(recall, stored, questions, known, self._filter)
+                    )
                 elif asker is not None:
-                    picture = self._pictures(anchor.id)
-                    await ask_anchor(asker, picture, anchor.id, questions, known, self._filter, anchor.pairs)
+                    ask = live_anchor(asker, self._pictures(anchor.id), anchor.id, self._memory)
+                    await ask_anchor(ask, questions, known, self._filter, anchor.pairs)
         pairs = [pair for anchor in outcome.anchors for pair in anchor.pairs]
         if not pairs:
             return StopReason.NOTHING_MISSING
@@ -239,17 +235,21 @@ class MTI:
     async def _rewrite(self, outcome: SearchOutcome, budget: Budget) -> StopReason:
         """Step 2, Eq. 6, and the fused vectors of step 3, Eq. 7."""
         asked = [anchor for anchor in outcome.anchors if any(pair.kept for pair in anchor.pairs)]
-        texts = await rewrite_all(
-            within(self._reconstructor, budget), outcome.query, [a.pairs for a in asked]
-        )
+        writer, query = within(self._reconstructor, budget), outcome.query
+
+        def rewrite(pairs: Sequence[Pair]) -> Awaitable[str]:
+            key = ("rewrite", query, tuple(pairs))
+            return self._memory.awaited(key, lambda: writer.rewrite(query, pairs))
+
+        texts = await rewrite_all(rewrite, query, [anchor.pairs for anchor in asked])
         refined = [(anchor, text) for anchor, text in zip(asked, texts, strict=True) if text is not None]
         if not refined:
             return StopReason.NOTHING_LEARNT
-        vectors = await asyncio.to_thread(self.encode, [text for _, text in refined])
-        query = outcome.vector
+        new = [text for _, text in refined]
+        vectors = await self._memory.awaited(("encode", *new), lambda: self._apart(self.encode, new))
         for (anchor, text), vector in zip(refined, vectors, strict=True):
             anchor.refined_query = text
-            anchor.vector = fuse(query, vector, trusted(self.config.lam, anchor.trust))
+            anchor.vector = fuse(outcome.vector, vector, trusted(self.config.lam, anchor.trust))
         return StopReason.REFINED
 
     async def _rerank(self, outcome: SearchOutcome, candidates: Ranking, judgement: Judgement) -> None:
@@ -279,7 +279,7 @@ class MTI:
         return self._client is None and self.config.judge != "dossier"
 
     async def _rank(self, vectors: Vector, depth: int) -> list[Ranking]:
-        hits = await asyncio.to_thread(self._gallery.search, vectors, depth)
+        hits = await self._apart(self._gallery.search, vectors, depth)
         return [
             Ranking(tuple(ids), tuple(float(score) for score in scores))
             for ids, scores in zip(hits.ids, hits.scores, strict=True)

@@ -53,7 +53,7 @@ class Anchor:
     vector: Vector | None = None
 
 
-@dataclass
+@dataclass(repr=False)
 class SearchOutcome:
     """What a search found and what it took.
 

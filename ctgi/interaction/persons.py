@@ -38,7 +38,7 @@ def same_person(
 
 
 def described_by(dossiers: Dossiers, picture: int, reading: Reading) -> Reading:
-    """`reading` and what the picture's own answers add to it: the refined query q̂ as a reading.
+    """`reading` and, behind it, what the picture's own answers add: the refined query q̂ as a reading.
 
     What the picture says is taken with the doubt that its dossier has. What changes from picture to picture
     is left out.

@@ -78,8 +78,7 @@ def worth_asking(
     `weights` (N,) is the posterior over the dossiers' pictures. Candidates that together hold less than a
     millionth of it are left aside: they change no gain that is worth mentioning.
     """
-    kept = np.flatnonzero(weights > 1e-6 / max(1, len(weights)))
-    near = weights[kept] / weights[kept].sum()
+    kept, near = _near(weights)
     worths = []
     for facet, (table, prior) in enumerate(zip(dossiers.probability, dossiers.prior, strict=True)):
         if facet not in known:
@@ -95,18 +94,31 @@ def topics_worth_asking(
 
     Given who is meant, a topic's facets are taken to be answered independently.
     """
-    kept = np.flatnonzero(weights > 1e-6 / max(1, len(weights)))
-    near = weights[kept] / weights[kept].sum()
-    joint: dict[str, Floats] = {}
+    kept, near = _near(weights)
+    answers: dict[str, list[Floats]] = {}
     for facet, (table, prior) in enumerate(zip(dossiers.probability, dossiers.prior, strict=True)):
-        topic = dossiers.facets[facet].topic
-        if facet in known:
-            joint.setdefault(topic, np.ones((len(kept), 1)))
-            continue
-        answers = expected_answers(table[kept], prior, near, doubt)
-        before = joint.get(topic, np.ones((len(kept), 1)))
-        joint[topic] = (before[:, :, None] * answers[:, None, :]).reshape(len(kept), -1)
-    return {topic: information(near, answers) for topic, answers in joint.items()}
+        mine = answers.setdefault(dossiers.facets[facet].topic, [])
+        if facet not in known:
+            mine.append(expected_answers(table[kept], prior, near, doubt))
+    return {topic: _information_of_all(near, some) for topic, some in answers.items()}
+
+
+def _information_of_all(weights: Floats, facets: Sequence[Floats]) -> float:
+    """`information` of several facets, (N, A_f) each, told in one answer: given the person their entropies
+    add up, and the table of all combinations is needed for its mean alone."""
+    if not facets:
+        return 0.0
+    joint = weights[:, None]
+    for answers in facets[:-1]:
+        joint = (joint[:, :, None] * answers[:, None, :]).reshape(len(weights), -1)
+    combined = entropy((joint.T @ facets[-1]).reshape(-1))
+    return max(0.0, float(combined - weights @ sum(entropy(answers) for answers in facets)))
+
+
+def _near(weights: Floats) -> tuple[NDArray[np.int64], Floats]:
+    """The candidates that are not left aside, and their posterior."""
+    kept = np.flatnonzero(weights > 1e-6 / max(1, len(weights)))
+    return kept, weights[kept] / weights[kept].sum()
 
 
 def in_order_of_worth(topics: Sequence[str], worths: Mapping[str, float]) -> list[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import cast
 
 from ctgi.captioning.pair_filter import PairFilter
@@ -15,11 +16,15 @@ from ctgi.errors import CtgiError
 from ctgi.interaction.asking import Asker, ModelGone
 from ctgi.interaction.budget import Budget, BudgetSpent
 from ctgi.interaction.dossier import Answer
+from ctgi.interaction.memory import Memory
 from ctgi.interaction.questions import in_order_of_worth
-from ctgi.mllm.chat import ChatRequest
+from ctgi.mllm.chat import ChatReply, ChatRequest
 from ctgi.mllm.client import ChatClient
 from ctgi.mllm.messages import picture_message, system_message
 from ctgi.mllm.prompt import Prompt
+
+Ask = Callable[[Question], Awaitable[ChatReply]]
+Rewrite = Callable[[Sequence[Pair]], Awaitable[str]]
 
 
 def missing_questions(
@@ -40,10 +45,18 @@ def missing_questions(
     return tuple(left[topic] for topic in order)[:most]
 
 
+def live_anchor(asker: Asker, picture: bytes, picture_id: str, memory: Memory) -> Ask:
+    """The anchor, shown to the chat model."""
+
+    async def ask(question: Question) -> ChatReply:
+        request = partial(_request, picture, picture_id, question)
+        return await memory.awaited(("ask", picture_id, question), lambda: asker.chat(request()))
+
+    return ask
+
+
 async def ask_anchor(
-    asker: Asker,
-    picture: bytes,
-    picture_id: str,
+    ask: Ask,
     questions: Sequence[Question],
     known: str,
     pair_filter: PairFilter,
@@ -55,8 +68,7 @@ async def ask_anchor(
     question that fails is left out. Raises BudgetSpent where the budget cut the wave short, after its
     finished answers have been kept, and the last failure where none of the questions was answered.
     """
-    calls = [asker.chat(_request(picture, picture_id, question)) for question in questions]
-    replies = await asyncio.gather(*calls, return_exceptions=True)
+    replies = await asyncio.gather(*map(ask, questions), return_exceptions=True)
     failures: list[BaseException] = []
     for question, answer in zip(questions, replies, strict=True):
         if isinstance(answer, BaseException):
@@ -75,26 +87,25 @@ def recall(
     questions: Sequence[Question],
     known: str,
     pair_filter: PairFilter,
-    pairs: list[Pair],
-) -> None:
+) -> list[Pair]:
     """Eq. 5 without a call: the questions are answered by what the anchor said when it was enrolled, through
     the same filter."""
     by_topic = {answer.topic: answer for answer in answers}
+    pairs: list[Pair] = []
     for question in questions:
         answer = by_topic.get(question.topic)
         if answer is not None:
             known = _keep(question, answer.text, answer.probability, known, pair_filter, pairs)
+    return pairs
 
 
-async def rewrite_all(
-    writer: Reconstructor, query: str, interviews: Sequence[Sequence[Pair]]
-) -> list[str | None]:
+async def rewrite_all(rewrite: Rewrite, query: str, interviews: Sequence[Sequence[Pair]]) -> list[str | None]:
     """Eq. 6 for every anchor at once; None where nothing new was said, or writing failed for this one.
 
-    Raises the first failure where all failed.
+    `rewrite` gets the kept pairs of one interview. Raises the first failure where all failed.
     """
     kept = [[pair for pair in pairs if pair.kept] for pairs in interviews]
-    written = await asyncio.gather(*(writer.rewrite(query, pairs) for pairs in kept), return_exceptions=True)
+    written = await asyncio.gather(*map(rewrite, kept), return_exceptions=True)
     failures = [text for text in written if isinstance(text, BaseException)]
     for failure in failures:
         expected = isinstance(failure, CtgiError | BudgetSpent | ModelGone)

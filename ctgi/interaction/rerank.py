@@ -13,11 +13,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Vector = NDArray[np.float32]
+
+
+class Index(Protocol):
+    """What MTI needs of a gallery: hits have `ids` and `scores`, a row a query, best first. `vectors(ids)`,
+    float32 (n, D), is for scoring pictures by their answers too."""
+
+    def search(self, vectors: Vector, k: int) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -71,10 +79,9 @@ class Scoring:
         infinite, for it comes first whatever rounding does."""
         scores = table @ self.vectors.T
         if self.lifts:
-            for row, name in enumerate(ids):
-                lift = self.lifts.get(name)
-                if lift is not None:
-                    scores[row] += lift.astype(np.float32)
+            rows = [row for row, name in enumerate(ids) if name in self.lifts]
+            if rows:
+                scores[rows] += np.array([self.lifts[ids[row]] for row in rows], np.float32)
         best: NDArray[np.float32] = scores.max(axis=1)
         if self.anchor is not None:
             best[list(ids).index(self.anchor)] = np.inf

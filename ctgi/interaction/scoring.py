@@ -37,12 +37,14 @@ def dossier_lifts(
 ) -> Lifts:
     """What the answers of `names` add: log L of the query, mixed with each refined query's as in Eq. 7."""
     some = dossiers.of([*names, *(anchor.id for anchor in anchors)])
-    as_given = log_likelihood(some, reading, config).astype(np.float64)
+    given = log_likelihood(some, reading, config)
+    as_given = given.astype(np.float64)
     columns = []
     for number, anchor in enumerate(anchors):
         refined = described_by(some, len(names) + number, reading)
+        added = Reading(refined.says[len(reading.says) :])
         lam = trusted(config.lam, anchor.trust)
-        columns.append(lam * as_given + (1.0 - lam) * log_likelihood(some, refined, config))
+        columns.append(lam * as_given + (1.0 - lam) * log_likelihood(some, added, config, given))
     table = config.temperature * config.weight * np.stack(columns or [as_given], axis=1)
     return dict(zip(names, table[: len(names)], strict=True))
 

@@ -26,10 +26,9 @@ Floats = NDArray[np.float32]
 
 def agreement(dossiers: Dossiers, said: Said) -> tuple[Floats, float]:
     """How probably each picture fits what is said, float32 (N,), and how probably any picture would."""
-    weights = said.weights[:-1]
-    prior = dossiers.prior[said.facet]
-    chance = float(prior @ weights)
-    filled = np.append(weights, chance).astype(np.float32)
+    filled = said.weights.astype(np.float32)
+    chance = float(dossiers.prior[said.facet] @ said.weights[:-1])
+    filled[-1] = chance
     return dossiers.probability[said.facet] @ filled, chance
 
 
@@ -44,9 +43,12 @@ def detail_log_likelihood(dossiers: Dossiers, said: Said, config: MTIConfig) -> 
     return np.log(ratio)
 
 
-def log_likelihood(dossiers: Dossiers, reading: Reading, config: MTIConfig) -> Floats:
-    """Σ log L over all that a text says, float32 (N,); 0 where nothing is known."""
-    total = np.zeros(len(dossiers), np.float32)
+def log_likelihood(
+    dossiers: Dossiers, reading: Reading, config: MTIConfig, begun: Floats | None = None
+) -> Floats:
+    """Σ log L over all that a text says, float32 (N,); 0 where nothing is known. `begun` is a sum that this
+    one goes on from."""
+    total = np.zeros(len(dossiers), np.float32) if begun is None else begun.copy()
     for said in reading.says:
         total += detail_log_likelihood(dossiers, said, config)
     return total

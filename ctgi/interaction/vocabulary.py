@@ -1,7 +1,7 @@
 """The facets (`facets.yaml`) and the words for their values: how a text becomes values of facets.
 
 Reading a text rests on the captioning reader, which knows things, their details and negations; here what it
-found is laid onto the values of the facets, and doubt is added.
+found is laid onto the values of the facets, without what a witness says of themselves, and doubt is added.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -24,6 +24,7 @@ from ctgi.interaction.dossier import CANNOT_TELL, Facet
 from ctgi.interaction.doubt import Doubts
 from ctgi.interaction.facet_words import FacetWords, Weights, extended, words_of
 from ctgi.interaction.reading import Reading, Said
+from ctgi.interaction.witness import without_witness
 
 # Characters within which a detail, its thing and a "no" make one phrase.
 _TOGETHER = 25
@@ -63,6 +64,7 @@ class Vocabulary:
             for q in questions
         ]
         self.reader = Reader(asked, (*masks, *data["masks"]), self._lexicon)
+        self._remembered = lru_cache(maxsize=2048)(self._read)
         self._doubts = Doubts(data["doubts"], data["unknown"], lexicon.doubts)
 
     def words(self, facet: int) -> FacetWords:
@@ -71,6 +73,9 @@ class Vocabulary:
 
     def read(self, text: str, facets: tuple[Facet, ...]) -> Reading:
         """What a text says about `facets`; what it says about others is left out."""
+        return self._remembered(text, facets)
+
+    def _read(self, text: str, facets: tuple[Facet, ...]) -> Reading:
         place = {facet.key: number for number, facet in enumerate(facets)}
         by_facet: dict[int, list[Found]] = defaultdict(list)
         for found in self.find(text):
@@ -86,7 +91,7 @@ class Vocabulary:
 
     def find(self, text: str, *, exact: bool = False) -> list[Found]:
         """Every value that a text names, in its order; `exact` without the neighbours of a value."""
-        seen, doubt_at = self._doubts.read(text)
+        seen, doubt_at = self._doubts.read(without_witness(text))
         details = list(self._details(seen))
         found: list[Found] = []
         for mention in self.reader.read(seen):

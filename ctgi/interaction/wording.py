@@ -37,6 +37,12 @@ def thing(facet: Facet) -> str:
     return _THINGS.get(facet.topic, facet.topic)
 
 
+def called(facet: Facet) -> str:
+    """The facet's name for people: "hat", "lower garment colour"."""
+    what = "upper garment" if facet.topic == "cut" else thing(facet)
+    return what if facet.name == "kind" else f"{what} {facet.name}"
+
+
 def asked(facet: Facet) -> str:
     """The question; a facet of a pool of one's own is asked for by its name."""
     if facet.key in _ASKED:

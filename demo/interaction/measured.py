@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from ctgi.evaluation.tuning import AXES, Tuned, tune
 from ctgi.interaction.calibration import Calibration
 from ctgi.interaction.config import MTIConfig
 from ctgi.interaction.dossier import Dossiers
+from ctgi.interaction.memory import Memory
 from ctgi.interaction.mti import MTI, Index, SearchOutcome
 from demo.chat_models import ChatModel, Tally
 from demo.interaction.methods import Method
@@ -43,7 +44,16 @@ class Bench:
     chat: ChatModel
     settings: Settings
 
-    def open(self, method: Method, config: MTIConfig, client: Any, index: Index | None = None) -> MTI:
+    memory: Memory = field(default_factory=Memory)
+
+    def open(
+        self,
+        method: Method,
+        config: MTIConfig,
+        client: Any,
+        index: Index | None = None,
+        memory: Memory | None = None,
+    ) -> MTI:
         """MTI with this configuration; ``client`` may be None for methods that make no call."""
         pool = default_pool()
         return MTI(
@@ -57,20 +67,23 @@ class Bench:
             scale=self.scale,
             pair_filter=PairFilter(pool, self.least),
             dossiers=self.dossiers if method.dossiers else None,
+            memory=memory,
         )
 
     def searches(
-        self, method: Method, config: MTIConfig
+        self, method: Method, config: MTIConfig, *, counted: bool = True
     ) -> tuple[Evaluation, list[SearchOutcome], Tally | None]:
-        """All queries, with replies that are kept; the tally counts tokens as if none had been."""
+        """All queries, with replies that are kept; the tally counts tokens as if none had been. Where calls
+        are not ``counted``, what other settings found out is not asked again."""
         progress = counter(method.title, "searches")
 
         async def work() -> tuple[Evaluation, list[SearchOutcome], Tally | None]:
             if config.judge == "dossier":
-                return *await evaluate_mti(self.split, self.open(method, config, None), 1, progress), None
+                loop = self.open(method, config, None, memory=self.memory)
+                return *await evaluate_mti(self.split, loop, 1, progress), None
             async with self.chat.client(2 * self.settings.concurrency) as client:
                 tally = Tally(client)
-                loop = self.open(method, config, tally)
+                loop = self.open(method, config, tally, memory=None if counted else self.memory)
                 found = await evaluate_mti(self.split, loop, self.settings.concurrency, progress)
                 return *found, tally
 
@@ -108,7 +121,7 @@ def choose(method: Method, bench: Bench) -> Tuned:
     return tune(
         start,
         axes,
-        lambda config: bench.searches(method, config)[0],
+        lambda config: bench.searches(method, config, counted=False)[0],
         counter(f"choose {method.title}", "settings"),
     )
 

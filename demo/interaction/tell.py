@@ -133,6 +133,30 @@ def table_of_rounds(rounds: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def gains_of_asking(rounds: Mapping[str, Any]) -> str:
+    """What asking by expected information adds to the other ways, paired, as a sentence."""
+    from demo.interaction.rounds import WAYS
+
+    def of(item: Mapping[str, float], digits: int) -> str:
+        value, low, high = (f"{item[name]:+.{digits}f}" for name in ("value", "low", "high"))
+        return f"{value} [{low}, {high}]"
+
+    said = [
+        f"against asking {WAYS[way]}, BRI {of(found['bri'], 2)} and Hits@10 after one question "
+        f"{of(found['hits@1'], 1)} points"
+        for way, found in rounds["gain_over"].items()
+    ]
+    return f"What asking by expected information changes on the same queries: {'; '.join(said)}."
+
+
+def calibrated(facts: Mapping[str, Any]) -> str:
+    """What calibration did to the answers' probabilities, as a sentence."""
+    return (
+        f"The answers' probabilities, calibrated on {facts['answers']:,} answers whose truth val queries "
+        f"tell: expected calibration error {facts['ece_before']:.3f} before, {facts['ece']:.3f} after."
+    )
+
+
 def markdown(results: Mapping[str, Any]) -> str:
     """Everything, as it goes into docs/interaction.md."""
     large, rounds, summary = results["large"], results["rounds"], results["summary"]
@@ -174,6 +198,10 @@ def markdown(results: Mapping[str, Any]) -> str:
             f"{rounds['answered']:.0%} of what was asked by expected information. BRI: less is better.",
             "",
             table_of_rounds(rounds),
+            gains_of_asking(rounds),
+            "",
+            calibrated(results["calibration"]),
+            "",
             "Chosen on val:",
             "",
             *chosen,

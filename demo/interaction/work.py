@@ -220,6 +220,7 @@ def _measure(loop: Loop, place: Path, choices: Mapping[str, Any]) -> Mapping[str
             "reached": large["beyond_ms"] < 100,
         },
         "rounds": rounds,
+        "calibration": loop.stages.records["dossiers"].result["calibration"],
         "chosen": loop.stages.records["tune"].result,
     }
     results = dict(plain(results))

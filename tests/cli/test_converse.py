@@ -64,22 +64,64 @@ def test_numbers_choose_and_the_ranking_moves() -> None:
 
 def test_words_answer_the_question_and_undo_takes_them_back() -> None:
     end, shown, described = session("dark red", "no", "u", "q")
-    assert "understood: lower colour: red" in shown and "understood: hat kind: none" in shown
+    assert "understood: lower garment colour: red" in shown and "understood: hat: none" in shown
     assert "taken back: no" in shown and len(end.turns) == 1 and described == []
     assert [int(row) for row in end.order[:2]] == [2, 3]
 
 
 def test_words_that_no_facet_knows_are_compared_as_text() -> None:
-    end, _, described = session("with a tattoo on the neck", "q")
+    end, shown, described = session("with a tattoo on the neck", "q")
+    assert "no answer of the pictures speaks of that" in shown
     assert described == ["somebody. with a tattoo on the neck"] and end.order[0] == 3
 
 
-@pytest.mark.parametrize("line", ["99", "", "?!", "u", "blue " * 500])
-def test_nonsense_is_answered_and_changes_nothing(line: str) -> None:
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("99", "choose 0 to 2"),
+        ("-1", "a number, words"),
+        ("", "a number, words"),
+        ("?!", "a number, words"),
+        ("u", "nothing to undo"),
+        ("blue " * 500, "too long"),
+    ],
+)
+def test_nonsense_is_answered_in_a_line_and_changes_nothing(line: str, hint: str) -> None:
+    before = session("q")[1]
     end, shown, _ = session(line, "q")
-    assert end.turns == () and (
-        "choose 0 to" in shown or "a number" in shown or "nothing to undo" in shown or "too long" in shown
-    )
+    assert end.turns == () and hint in shown.removeprefix(before.rsplit("> ", 1)[0])
+    assert shown.count("(expected to settle") == 1  # the question is not put again
+
+
+class Interrupted(io.StringIO):
+    """Ctrl-C in the middle of the second line."""
+
+    def readline(self, size: int | None = -1) -> str:
+        line = super().readline()
+        if not line:
+            raise KeyboardInterrupt
+        return line
+
+
+def test_an_interrupt_ends_the_conversation_with_what_was_said() -> None:
+    out = io.StringIO()
+    terminal = Terminal(out, Interrupted("0\n"))
+    end = hold(talk(), ["a", "b", "c", "d"], lambda text: np.zeros(4, np.float32), 2, terminal)
+    assert len(end.turns) == 1 and out.getvalue().endswith("> \n")
+
+
+def test_bytes_that_are_no_text_are_nonsense() -> None:
+    into = io.TextIOWrapper(io.BytesIO(b"\xff\xfe\n"), encoding="utf-8")
+    out = io.StringIO()
+    end = hold(talk(), list("abcd"), lambda text: np.zeros(4, np.float32), 2, Terminal(out, into))
+    assert end.turns == () and "a number, words" in out.getvalue()
+
+
+def test_lines_fit_a_narrow_terminal() -> None:
+    out = io.StringIO()
+    terminal = Terminal(out, io.StringIO("q\n"), width=30)
+    hold(talk(), list("abcd"), lambda text: np.zeros(4, np.float32), 2, terminal)
+    assert max(map(len, out.getvalue().splitlines())) <= 30
 
 
 def test_the_end_of_the_input_ends_the_conversation_and_cannot_tell_goes_on() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import pytest
 from PIL import Image
 
 from ctgi.cli.main import main
+from ctgi.export.lineage import chain, git_revision, read_lineage
 from ctgi.gallery.index import Gallery
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,6 +68,7 @@ def test_the_loop(
 
     gallery = tmp_path / "gallery"
     assert main(["index", str(dataset / "imgs"), "--release", str(release), "--out", str(gallery)]) == 0
+    _where_it_comes_from(captions, gallery, exported["release"]["fingerprint"])
     search = ["search", "green clothes", "--gallery", str(gallery), "--release", str(release), *model,
               "--json", str(figures)]  # fmt: skip
     assert main(search) == 0
@@ -77,6 +80,22 @@ def test_the_loop(
         assert main(["evaluate", str(dataset), *layout, kind, str(folder), "--json", str(figures)]) == 0
         by_model[kind] = json.loads(figures.read_text(encoding="utf-8"))["plain"]
     assert by_model["--release"] == by_model["--checkpoint"]  # the same model, in ONNX and in torch
+
+
+def _where_it_comes_from(captions: Path, gallery: Path, fingerprint: str) -> None:
+    """Every command left a record beside what it made, and knows those of what it was made from."""
+    record = read_lineage(gallery)
+    one, release, checkpoint, interviews = (one for _, one in chain(record))
+    assert [one["kind"], release["kind"], checkpoint["kind"]] == ["gallery", "release", "checkpoint"]
+    assert one["inputs"]["release"]["digest"] == f"sha256:{fingerprint}"
+    digest = hashlib.sha256((captions / "captions.parquet").read_bytes()).hexdigest()
+    assert checkpoint["inputs"]["captions"] == {"name": "captions.parquet", "digest": f"sha256:{digest}"}
+    assert checkpoint["seed"] == 1 and checkpoint["settings"]["batch_size"] == 4
+    assert "R@1" in checkpoint["metrics"] and checkpoint["git"] == git_revision()
+    assert interviews == {
+        k: v for k, v in read_lineage(captions / "captions.parquet").items() if k in interviews
+    }
+    assert interviews["settings"] == {"model": "m"} and interviews["prompts"]["interview"]
 
 
 def _index_is_safe_to_kill(release: Path, tmp_path: Path) -> None:

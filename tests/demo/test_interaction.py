@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from ctgi.cli.figures import plain
 from ctgi.evaluation.metrics import Evaluation
 from ctgi.interaction.config import MTIConfig
 from ctgi.interaction.dossier import Dossiers
@@ -16,7 +17,17 @@ from demo.interaction.__main__ import main
 from demo.interaction.methods import BY_NAME, KINDS, METHODS
 from demo.interaction.remembered import remembered
 from demo.interaction.rounds import ROUNDS, compare_ways
-from demo.interaction.tell import BEGIN, END, filled, summarise, table, table_by_kind, table_of_gains
+from demo.interaction.tell import (
+    BEGIN,
+    END,
+    calibrated,
+    filled,
+    gains_of_asking,
+    summarise,
+    table,
+    table_by_kind,
+    table_of_gains,
+)
 from demo.measure import packed
 
 QUERIES = 60
@@ -127,3 +138,10 @@ def test_conversations_lead_to_the_person_and_asking_by_gain_gets_there_first() 
         assert way["hits@1"][-1].value > way["hits@1"][0].value
     assert found["ways"]["gain"]["bri"].value < found["ways"]["fixed"]["bri"].value
     assert found["gain_over"]["fixed"]["bri"].value < 0
+    said = gains_of_asking(dict(plain(found)))
+    assert said.count("BRI -") == 2 and "in fixed order" in said and "at random" in said
+
+
+def test_calibration_is_told_before_and_after() -> None:
+    said = calibrated({"answers": 1234, "ece_before": 0.0515, "ece": 0.021})
+    assert "1,234 answers" in said and "0.051 before, 0.021 after" in said

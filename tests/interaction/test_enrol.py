@@ -10,12 +10,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from ctgi.captioning.pool import QuestionPool
 from ctgi.captioning.progress import Progress
 from ctgi.datasets.pictures import picture_id
 from ctgi.errors import CtgiError
@@ -111,6 +113,29 @@ def test_only_the_pictures_of_another_model_are_asked_again(tmp_path: Path) -> N
         assert (report.asked, report.stale, report.fresh) == (3, 2, 0)
         assert Dossiers.load(tmp_path / "d").stale("new", Dossiers.load(tmp_path / "d").prompt_version) == ()
         assert Counter(body["model"] for body in server.asked) == {"old": 26, "new": 39}
+
+
+def test_only_the_pictures_of_an_older_pool_are_asked_again(tmp_path: Path) -> None:
+    """A question that is put differently makes what was answered to it stale, by name."""
+    some = pictures(tmp_path / "p", 3)
+    new = QuestionPool.load()
+    first, *others = new.questions
+    new = QuestionPool([replace(first, question=f"{first.question} Look well."), *others])
+
+    async def work(url: str, some: list[tuple[str, Path]], pool: QuestionPool | None) -> EnrolReport:
+        async with ChatClient(url, "small", cache=ReplyCache(tmp_path / "cache"), retries=0) as client:
+            with DossierStore(tmp_path / "d") as held:
+                return await enrol(some, held, client, pool=pool)
+
+    with chat_server() as server:
+        asyncio.run(work(server.url, some[:2], None))
+        asyncio.run(work(server.url, some[2:], new))
+        before = len(server.asked)
+        assert before == 39
+        report = asyncio.run(work(server.url, some, new))
+        assert (report.asked, report.stale, report.fresh) == (2, 2, 1)
+        asked = [last_text(body) for body in server.asked[before:]]
+        assert len(asked) == 2 and all("Look well." in text for text in asked)  # the rest was kept
 
 
 def test_what_cannot_be_asked_is_skipped_with_its_reason(tmp_path: Path) -> None:
