@@ -239,7 +239,7 @@ def check_memory(name: str, tower: str, size: int) -> None:
         )
 
 
-def measure(out: Path, tower: str = "small", size: int | None = None, repeats: int = 3) -> list[Ratio]:
+def measure(out: Path, tower: str = "small", size: int | None = None, repeats: int = 2) -> list[Ratio]:
     """Seconds and memory of a step of both models. `out` is not used: nothing is kept."""
     ratios = []
     for name, usual in (("rde", 64), ("irra", 16)):
@@ -263,7 +263,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training_step", description=__doc__)
     parser.add_argument("--tower", choices=("small", "full"), default="small")
     parser.add_argument("--batch", type=int, help="default: 64 for RDE, 16 for IRRA")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2)
     options = parser.parse_args()
     for ratio in measure(Path("out/bench"), options.tower, options.batch, options.repeats):
         print(ratio, dict(ratio.facts), flush=True)

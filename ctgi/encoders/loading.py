@@ -38,6 +38,12 @@ CLIP_KEYS = {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "init_logit_sc
 def load_checkpoint(folder: Path | str, context: int | None = None) -> DualEncoder:
     """Load the encoder in `folder` (config.json and model.safetensors). See `load_encoder`."""
     folder = Path(folder)
+    if not (folder / CONFIG).is_file():
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise CtgiError(
+            f"checkpoint {folder}: {f'has no {CONFIG}' if folder.is_dir() else what}; name a folder with "
+            f"{CONFIG} and {WEIGHTS}, such as the best/ that ctgi train leaves in its --out"
+        )
     return load_encoder(folder / CONFIG, folder / WEIGHTS, context)
 
 

@@ -1,21 +1,20 @@
 """Confident consensus division (CCD): which training pairs are rightly matched, by two views of their losses.
 
-Each view's losses over the training set are described by a mixture of two normal distributions: right pairs
-learn early and cost little, wrong ones stay dear. Two ways of drawing conclusions are offered.
+Each view's losses over the training set are a mixture of two populations: right pairs learn early and cost
+little, wrong ones stay dear. Two ways of telling them apart are offered.
 
 "published" and "published-loose" are RDE's (Sec. 3.4 of its paper, with the constants and the rules of its
-code), for comparison. On losses with one hump it calls about half of a clean set wrong; a broad second
-component reaches below the first, so that the smallest losses of all can be called wrong; where nothing is
-wrong it declares a hundredth wrong, or far more when losses are equal; where the views disagree it tosses a
-coin.
+code), for comparison: a mixture of two normal distributions. On losses with one hump it calls about half of a
+clean set wrong; a broad second component reaches below the first, so that the smallest losses of all can be
+called wrong; where nothing is wrong it declares a hundredth wrong, or far more when losses are equal; where
+the views disagree it tosses a coin.
 
-"monotone" does not guess what wrong pairs cost: it measures it, on pictures given a stranger's caption. That fixes
-one of the two distributions; the share of wrong pairs and the distribution of right ones are fitted beside it,
-starting from "nearly all are right". So a clean set of whatever shape stays whole: its dear pairs are not where
-wrong ones would be. The posterior is read at the loss clamped between the two means, where it falls strictly: a
-smaller loss is never judged noisier. A view in which wrong pairs cost hardly more than right ones has no vote
-(token selection before it has learnt anything). A pair's trust is the mean of the probabilities of the views
-that have one. No random number is drawn.
+"monotone" does not guess what wrong pairs cost: it measures it, on pictures given a stranger's caption, and
+assumes no shape. Of the pairs in question no more can be wrong than have losses as high as wrong pairs have,
+so a clean set stays whole. The ratio of the two densities is fitted as a rising function of the loss: a
+smaller loss is never judged noisier. A view in which wrong pairs hardly cost more than right ones has no vote
+(token selection before it has learnt anything). A pair's trust is the mean probability over the views that
+have one. No random number is drawn.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ from numpy.typing import NDArray
 
 Losses = NDArray[np.float64]
 
-SEPARATION = 1.0
-"""How far apart the means must be for a view to have a vote, in standard deviations."""
-WRONG_AT_FIRST = 0.05
-"""The share of wrong pairs that fitting starts from."""
+TELLING = 0.8
+"""A view has a vote if it would put a wrong pair above a right one at least so often."""
+MOST_WRONG = 0.9
+"""Beyond this share of wrong pairs nothing is concluded: so it looks when a view tells nothing."""
 
 
 @dataclass(frozen=True)
@@ -76,38 +75,63 @@ def judge(losses: Losses, wrong: Losses, rule: str, seed: tuple[int, int]) -> Ve
 def clean_probability(losses: Losses, wrong: Losses) -> Losses | None:
     """Probability of being rightly matched, (N,), never rising with the loss; None without a vote.
 
-    losses (N,) of the pairs in question, wrong (M,) of pairs that are wrong for certain.
+    losses (N,) of the pairs in question, wrong (M,) of pairs that are wrong for certain. With f the density
+    of the first and g that of the second, a pair of loss l is wrong with probability share * g(l) / f(l): the
+    two groups of Efron et al. (JASA 2001), with the group of no interest, the wrong, measured.
     """
     wrong = wrong[np.isfinite(wrong)]
-    if len(wrong) < 2:
+    if len(wrong) == 0:
         return None
-    both = scaled(np.concatenate([losses, wrong]))
-    x, wrong = both[: len(losses)], both[len(losses) :]
-    mixture = fit_beside(x, float(wrong.mean()), float(wrong.var()))
-    apart = (mixture.mean[1] - mixture.mean[0]) / np.sqrt(mixture.variance.mean())
-    return posterior(mixture, x.clip(*mixture.mean)) if apart >= SEPARATION else None
+    share = share_of_wrong(losses, wrong)
+    # How often a wrong pair lies above one in question, beyond a half; those that are wrong too add nothing.
+    ordered = np.sort(losses)
+    below = np.searchsorted(ordered, wrong, "left") + np.searchsorted(ordered, wrong, "right")
+    excess = below.mean() / (2 * len(losses)) - 0.5
+    noise = np.sqrt((1 / len(losses) + 1 / len(wrong)) / 12)
+    if share > MOST_WRONG or excess < 3 * noise or excess / (1 - share) < TELLING - 0.5:
+        return None
+    return 1 - np.minimum(1, share * density_ratio(losses, wrong))
 
 
-def fit_beside(x: Losses, mean: float, variance: float, steps: int = 200, floor: float = 1e-6) -> Mixture:
-    """A mixture for scaled losses (N,) whose second component has this mean and variance.
+def share_of_wrong(losses: Losses, wrong: Losses) -> float:
+    """The most that can be wrong of the pairs in question: how many of them lie above a threshold over how
+    many of the wrong pairs do (Storey, JRSS B 2002).
 
-    Expectation maximisation over the second one's share and the first one's mean and variance.
+    Right pairs above it make that too much, the less the higher the threshold; but above high thresholds few
+    pairs are left, and chance is large. Of quantiles of the wrong pairs up to three quarters the lowest is
+    taken whose ratio is within what every other one allows, that one's ratio plus its standard error: as many
+    pairs as can be counted before right ones come in (Lepski's rule, 1990).
     """
-    share, first, spread = WRONG_AT_FIRST, float(x.mean()), float(x.var()) + floor
-    before = -np.inf
-    for _ in range(steps):
-        mixture = Mixture(
-            np.array([1 - share, share]), np.array([first, mean]), np.array([spread, variance + floor])
-        )
-        part, likelihood = _expected(x, mixture)
-        if abs(likelihood - before) < 1e-7:
-            break
-        before, right = likelihood, part[:, 0]
-        mass = max(float(right.sum()), 1e-9)
-        share = float(np.clip(1 - mass / len(x), 1e-9, 1 - 1e-9))
-        first = float(right @ x) / mass
-        spread = float(right @ (x - first) ** 2) / mass + floor
-    return mixture
+    thresholds = np.quantile(wrong, np.linspace(0, 0.75, 16))
+    ordered, certain = np.sort(losses), np.sort(wrong)
+    above = len(losses) - np.searchsorted(ordered, thresholds, "left")
+    of_wrong = len(wrong) - np.searchsorted(certain, thresholds, "left")
+    ratio = (above / len(losses)) / (of_wrong / len(wrong))
+    error = ratio * np.sqrt(1 / np.maximum(above, 1) + 1 / of_wrong)
+    within = ratio <= (ratio + error).min()
+    return float(min(1.0, ratio[within.argmax()]))
+
+
+def density_ratio(losses: Losses, wrong: Losses) -> Losses:
+    """The density of `wrong` over that of `losses` at each of `losses`, (N,), fitted as never falling.
+
+    Isotonic regression by pooling adjacent violators: the most likely rising ratio, without a bandwidth.
+    """
+    values, inverse = np.unique(np.concatenate([losses, wrong]), return_inverse=True)
+    asked = np.bincount(inverse[: len(losses)], minlength=len(values))
+    certain = np.bincount(inverse[len(losses) :], minlength=len(values))
+    pools: list[tuple[int, int, int]] = []  # of losses, of wrong, and of different values
+    for a, c in zip(asked.tolist(), certain.tolist(), strict=True):
+        pool = (a, c, 1)
+        while pools and pools[-1][1] * pool[0] >= pool[1] * pools[-1][0]:
+            a_before, c_before, width = pools.pop()
+            pool = (a_before + pool[0], c_before + pool[1], width + pool[2])
+        pools.append(pool)
+    counts = np.array(pools, dtype=np.float64)
+    with np.errstate(divide="ignore"):
+        ratio = (counts[:, 1] / len(wrong)) / (counts[:, 0] / len(losses))
+    at_value: Losses = ratio.repeat(counts[:, 2].astype(np.int64))
+    return at_value[inverse[: len(losses)]]
 
 
 def published_probability(losses: Losses, thorough: bool) -> Losses:

@@ -109,7 +109,7 @@ def train(
             )
             val_pairs = load_pairs(val, encoder.context, cache, out / "val", read=read)
             run.go(pairs, val_pairs, metrics or protocol_metrics, progress and rank() == 0)
-            clear(out / "train", out / "val")
+        clear(out / "train", out / "val")  # also what a kill after the last step left
     assert state.best is not None  # set by the first epoch
     best = state.best
     return TrainResult(out / BEST, best["epoch"], best["metrics"], tuple(state.history), state.seconds)
@@ -232,10 +232,10 @@ class _Run:
                 if self.trained_on is not None:
                     noted["trained_on"] = self.trained_on
                 save_checkpoint(self.model.encoder, self.out / BEST, noted)
+        if log:  # also before the state: after the last epoch nobody comes back to write it down
+            log.epoch(state.history)
         state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
         self.checkpoint()
-        if log:
-            log.epoch(state.history)
         return record
 
     def checkpoint(self) -> None:

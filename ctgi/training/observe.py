@@ -28,12 +28,12 @@ def observe(
 ) -> None:
     """Call the objective's `pair_losses(encoder, batch) -> (B, S)` for all, then `observe((N, S), epoch)`.
 
-    An objective without these two is left alone. Batches are whole ones of about config.batch_size and shared
-    out among the processes, so what is observed does not depend on how many there are. There are at least as
-    many pairs as processes.
+    An objective without these two, or with a false attribute `observing`, is left alone. Batches are whole
+    ones of about config.batch_size and shared out among the processes, so what is observed does not depend on
+    how many there are. There are at least as many pairs as processes.
     """
     objective: Any = model.objective
-    if not hasattr(objective, "pair_losses"):
+    if not hasattr(objective, "pair_losses") or not getattr(objective, "observing", True):
         return
     # Four numbers: no other chance of the run begins with them (numpy fills shorter seeds with zeros).
     order = np.random.default_rng([config.seed, epoch, 0, 1]).permutation(len(pairs))

@@ -1,8 +1,9 @@
 """``python -m demo.noise``: what each signal about uncertain captions buys, at 0, 20, 50 and 80 % wrong ones.
 
-Takes the world and the captions of a demo's folder, or makes them. Corrupts a share of the training captions
-(half shuffled between pictures, half with wrong details), fine-tunes IRRA and RDE from the small CLIP with
-no signal, each of the three, and all joined, chooses the epoch on val, and measures R@1 on test. Results:
+Takes the world and the captions of a demo's folder, or makes them. Of half the training people a share of the
+captions is corrupted (half of it shuffled between pictures, half given wrong details); IRRA and RDE are
+fine-tuned on them from the small CLIP with no signal, each of the three, and all joined, on pictures whose
+colours that CLIP has never seen. The epoch is chosen on val, R@1 measured on test. Results:
 OUT/noise/table.md, figure.png and results.json. A cell that was measured is kept; killed at any point, the
 command goes on where it was.
 """
@@ -69,8 +70,8 @@ def _plan(options: argparse.Namespace) -> None:
         print(f"{cell.name:<28} {'measured before' if cell in records else 'to do'}")
     made = (options.out / "captions" / "captions.parquet").exists()
     print(
-        f"{len(todo)} cells, {len(missing)} to do: about {duration(remaining(missing, records))} on two idle "
-        f"cores{'' if made else ', and a few minutes before them for the world and its captions'}"
+        f"{len(todo)} cells, {len(missing)} to do: about {duration(remaining(missing, records))} on an idle "
+        f"core{'' if made else ', and a few minutes before them for the world and its captions'}"
     )
 
 
@@ -84,7 +85,7 @@ def _cells(options: argparse.Namespace) -> tuple[Cell, ...]:
         unknown = [name for name in given if name not in known]
         if unknown or not given:
             raise CtgiError(f"--{flag} {','.join(given)}: choose of {', '.join(known)}, with commas between")
-    rates = SMALL_RATES if options.small else RATES
+    rates: tuple[float, ...] = SMALL_RATES if options.small else RATES
     if options.rates is not None:
         try:
             rates = tuple(sorted({int(rate) / 100 for rate in options.rates}))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ctgi.datasets.annotations import Dataset, Sample
-from ctgi.datasets.pictures import read_picture
+from ctgi.datasets.annotations import Sample
 from ctgi.datasets.pseudo import pseudo_samples
+from ctgi.encoders.dual import DualEncoder
 from ctgi.encoders.loading import load_checkpoint
-from ctgi.errors import CtgiError
 from ctgi.evaluation.bootstrap import confidence_intervals
 from ctgi.evaluation.metrics import evaluate
 from ctgi.training.config import TrainConfig
@@ -33,17 +31,18 @@ from ctgi.training.trust.weighed import Weighed
 from ctgi.training.validation import embed
 from demo.noise.corrupt import KINDS, Corrupted
 from demo.noise.grid import SIGNALS, Cell
+from demo.noise.task import unfamiliar
 
 CONTEXT = 248
-_read = functools.cache(read_picture)
-"""Pictures are opened once for all cells."""
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What all cells share. `corrupted`: share of wrong captions to the captions that have it."""
+    """What all cells share. `corrupted`: share of wrong captions to the captions that have it. `test`: names
+    of query sets to pictures with these queries for captions; the first has the table."""
 
-    data: Dataset
+    val: tuple[Sample, ...]
+    test: Mapping[str, tuple[Sample, ...]]
     pictures: Path
     clip: Path
     options: TrainConfig
@@ -73,19 +72,18 @@ def run_cell(cell: Cell, bench: Bench, place: Path) -> dict[str, Any]:
     result = train(
         options,
         samples,
-        bench.data.val,
+        bench.val,
         encoder,
         place,
         objective=objective,
         trust=None if trust is None else trust.tolist(),
-        read=_read,
+        read=unfamiliar,
         progress=False,
     )
     if isinstance(objective, Weighed):
         trust = _last_trust(place)
-    measured = _measure(result.best, bench.data.test, options)
     record = {
-        "metrics": {name: dataclasses.asdict(item) for name, item in measured.items()},
+        "metrics": measured(load_checkpoint(result.best), bench, place / "test"),
         "val": result.metrics,
         "best_epoch": result.best_epoch,
         "trust": None if trust is None else trust_facts(trust, bench.corrupted[cell.rate].kinds),
@@ -133,7 +131,7 @@ def _signal(name: str, rate: float, bench: Bench, place: Path) -> Signal:
     if rate not in bench.similarity:
         encoder = load_checkpoint(bench.clip, CONTEXT)
         samples = bench.samples(rate)
-        bench.similarity[rate] = encoded_signal(bench.options, samples, encoder, place / "train", _read)
+        bench.similarity[rate] = encoded_signal(bench.options, samples, encoder, place / "train", unfamiliar)
     return bench.similarity[rate]
 
 
@@ -145,10 +143,12 @@ def _last_trust(place: Path) -> NDArray[np.float64]:
         return np.asarray(file.get_tensor("model.objective.trust").double().numpy())
 
 
-def _measure(checkpoint: Path, test: Sequence[Sample], options: TrainConfig) -> dict[str, Any]:
-    if not test:
-        raise CtgiError("the world has no test split; make it anew")
-    encoder = load_checkpoint(checkpoint)
-    pairs = load_pairs(test, encoder.context, options.cache_gb, checkpoint / "test", read=_read)
-    texts, pictures = embed(encoder, pairs, torch.device("cpu"))
-    return confidence_intervals(evaluate(texts, pictures, pairs.identity.numpy(), pairs.owner.numpy()))
+def measured(encoder: DualEncoder, bench: Bench, spill: Path) -> dict[str, Any]:
+    """Of every query set the metrics with their intervals."""
+    metrics = {}
+    for name, test in bench.test.items():
+        pairs = load_pairs(test, encoder.context, bench.options.cache_gb, spill, read=unfamiliar)
+        texts, pictures = embed(encoder, pairs, torch.device("cpu"))
+        found = evaluate(texts, pictures, pairs.identity.numpy(), pairs.owner.numpy())
+        metrics[name] = {key: dataclasses.asdict(item) for key, item in confidence_intervals(found).items()}
+    return metrics

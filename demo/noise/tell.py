@@ -10,32 +10,47 @@ from typing import Any
 
 from ctgi.storage.atomic import write_bytes
 from demo.noise.corrupt import KINDS
-from demo.noise.grid import MODELS, SIGNALS, Cell
+from demo.noise.grid import MODELS, PRETRAINED, SIGNALS, Cell
 
 Records = Mapping[Cell, Mapping[str, Any]]
+TITLES = {"detailed": "Detailed descriptions", "own": "The test split's own queries"}
 _COLOURS = ("#9aa3ad", "#d9822b", "#2e8b57", "#9b4dca", "#1f6feb")
 
 
 def markdown(records: Records, facts: Mapping[str, Any]) -> str:
-    """R@1 of every model, signal and share of wrong captions; then what the signals saw."""
-    rates = sorted({cell.rate for cell in records})
-    seeds = sorted({cell.seed for cell in records})
+    """R@1 of every model, signal and share of wrong captions, by each set of queries; then what the signals
+    saw. `facts`: "queries" (name of a set to how many), "gallery", "people", "captions", "select"."""
+    trained = _trained(records)
+    rates = sorted({cell.rate for cell in trained})
+    seeds = sorted({cell.seed for cell in trained})
     lines = [
-        f"R@1 on test in percent: {facts['queries']} descriptions, {facts['gallery']} pictures of "
-        f"{facts['people']} people; the epoch chosen on val by {facts['select']}. {facts['captions']} "
-        "training captions; half of the wrong ones shuffled between pictures, half with wrong details. "
-        + _spread_note(seeds),
-        "",
-        "| model | signals | " + " | ".join(f"{rate:.0%} wrong" for rate in rates) + " |",
-        "| --- | --- |" + " ---: |" * len(rates),
+        f"R@1 on test in percent: {facts['gallery']} pictures of {facts['people']} people. "
+        f"{facts['captions']} training captions; half of the wrong ones shuffled between pictures, half with "
+        f"wrong details. The epoch is chosen on val by {facts['select']}. " + _spread_note(seeds)
     ]
-    for model in MODELS:
-        for signal in SIGNALS:
-            row = [_r1(_seeds(records, model, signal, rate)) for rate in rates]
-            if any(row):
-                lines.append(f"| {model.upper()} | {signal} | " + " | ".join(x or "-" for x in row) + " |")
-    lines += ["", *_seen(records, rates)]
+    for queries, count in facts["queries"].items():
+        lines += [
+            "",
+            f"{TITLES[queries]} ({count}):",
+            "",
+            "| model | signals | " + " | ".join(f"{rate:.0%} wrong" for rate in rates) + " |",
+            "| --- | --- |" + " ---: |" * len(rates),
+        ]
+        before = _r1([records[PRETRAINED]], queries)
+        lines.append(f"| pre-trained CLIP | | {before} |" + " |" * (len(rates) - 1))
+        for model in MODELS:
+            for signal in SIGNALS:
+                row = [_r1(_seeds(trained, model, signal, rate), queries) for rate in rates]
+                if any(row):
+                    lines.append(
+                        f"| {model.upper()} | {signal} | " + " | ".join(x or "-" for x in row) + " |"
+                    )
+    lines += ["", *_seen(trained, rates)]
     return "\n".join(lines)
+
+
+def _trained(records: Records) -> Records:
+    return {cell: record for cell, record in records.items() if cell != PRETRAINED}
 
 
 def _spread_note(seeds: Sequence[int]) -> str:
@@ -44,10 +59,10 @@ def _spread_note(seeds: Sequence[int]) -> str:
     return f"Means of {len(seeds)} seeds; in brackets the lowest and the highest."
 
 
-def _r1(found: Sequence[Mapping[str, Any]]) -> str:
+def _r1(found: Sequence[Mapping[str, Any]], queries: str) -> str:
     if not found:
         return ""
-    items = [record["metrics"]["R@1"] for record in found]
+    items = [record["metrics"][queries]["R@1"] for record in found]
     if len(items) == 1:
         return f"{items[0]['value']:.1f} [{items[0]['low']:.1f}, {items[0]['high']:.1f}]"
     values = [item["value"] for item in items]
@@ -91,20 +106,22 @@ def _seeds(records: Records, model: str, signal: str, rate: float) -> list[Mappi
 
 
 def save_figure(records: Records, path: Path) -> None:
-    """R@1 against the share of wrong captions: a panel a model, a line a signal, a dot a seed."""
+    """R@1 of detailed descriptions against the share of wrong captions: a panel a model, a line a signal, a
+    dot a seed, dotted the pre-trained CLIP."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(MODELS), sharey=True)
-    rates = sorted({cell.rate for cell in records})
+    trained = _trained(records)
+    rates = sorted({cell.rate for cell in trained})
     for panel, model in zip(panels, MODELS, strict=True):
         for colour, signal in zip(_COLOURS, SIGNALS, strict=True):
             points = [
-                (100 * rate, record["metrics"]["R@1"]["value"])
+                (100 * rate, record["metrics"]["detailed"]["R@1"]["value"])
                 for rate in rates
-                for record in _seeds(records, model, signal, rate)
+                for record in _seeds(trained, model, signal, rate)
             ]
             if not points:
                 continue
@@ -114,10 +131,12 @@ def save_figure(records: Records, path: Path) -> None:
                 across, means, "-", color=colour, label=signal, linewidth=2.4 if signal == "joined" else 1.4
             )
             panel.plot(*zip(*points, strict=True), "o", color=colour, markersize=4)
+        before = records[PRETRAINED]["metrics"]["detailed"]["R@1"]["value"]
+        panel.axhline(before, color="#444444", linestyle=":", linewidth=1.2, label="pre-trained")
         panel.set_title(model.upper())
         panel.set_xlabel("wrong captions, %")
         panel.set_xticks([100 * rate for rate in rates])
-    panels[0].set_ylabel("R@1 on test, %")
+    panels[0].set_ylabel("R@1 of detailed descriptions, %")
     panels[0].legend(frameon=False, fontsize=9)
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=110)

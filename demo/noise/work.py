@@ -15,16 +15,20 @@ from ctgi.errors import CtgiError
 from ctgi.storage.atomic import read_json, write_bytes, write_json
 from demo.learn import LAYOUT, PARQUET, train_options
 from demo.loop import Loop
-from demo.noise.grid import SECONDS, Cell
+from demo.noise.grid import PRETRAINED, SECONDS, Cell
+from demo.settings import SMALL, Settings
 from demo.stages import Record, digest_of
 
 if TYPE_CHECKING:
+    from ctgi.training.config import TrainConfig
     from demo.noise.cell import Bench
 
 CELLS, RUNS, TABLE, FIGURE, RESULTS = "cells", "runs", "table.md", "figure.png", "results.json"
-_CODE = 1
+_CODE = 2
 """Part of every cell's key: raise it when what a cell measures is another thing."""
 _NEEDED = ("world", "captions")
+DETAILED, OWN = "detailed", "own"
+"""The query sets: detailed descriptions, and the test split's own queries."""
 
 
 class Captioned(Loop):
@@ -35,30 +39,28 @@ class Captioned(Loop):
 
 
 def measure(loop: Loop, todo: Sequence[Cell], threads: int) -> dict[Cell, Mapping[str, Any]]:
-    """Measure every cell that has no record yet; returns the records of all."""
-    place = loop.out / "noise"
+    """Measure the pre-trained CLIP and every cell that have no record yet; returns the records of all."""
     captioned = Captioned(**{f.name: getattr(loop, f.name) for f in dataclasses.fields(loop)})
     captioned.learn()
     wrong = _wrong(captioned)
-    records = found(loop.out, todo, _key(captioned))
+    todo, key = (PRETRAINED, *todo), _key(captioned)
+    records = found(loop.out, todo, key)
     missing = [cell for cell in todo if cell not in records]
     if missing:
         import torch
 
         torch.set_num_threads(threads)
         bench = _bench(captioned, wrong, sorted({cell.rate for cell in missing}))
-        from demo.noise.cell import run_cell
-
     for number, cell in enumerate(missing, start=1):
         start = time.monotonic()
-        record = plain(run_cell(cell, bench, place / RUNS / cell.name))
+        record = plain(_record(cell, bench, loop.out / "noise" / RUNS / cell.name))
         write_json(
-            place / CELLS / f"{cell.name}.json",
-            {"cell": dataclasses.asdict(cell), "made_of": _key(captioned), **record},
+            loop.out / "noise" / CELLS / f"{cell.name}.json",
+            {"cell": dataclasses.asdict(cell), "made_of": key, **record},
         )
         records[cell] = record
         left = remaining(missing[number:], records)
-        r1 = record["metrics"]["R@1"]["value"]
+        r1 = record["metrics"][DETAILED]["R@1"]["value"]
         print(
             f"[{number:>3}/{len(missing)}] {cell.name}: R@1 {r1:.1f} in {time.monotonic() - start:.0f} s; "
             f"about {duration(left)} left",
@@ -67,19 +69,32 @@ def measure(loop: Loop, todo: Sequence[Cell], threads: int) -> dict[Cell, Mappin
     return {cell: records[cell] for cell in todo}
 
 
+def _record(cell: Cell, bench: Bench, place: Path) -> Mapping[str, Any]:
+    from ctgi.encoders.loading import load_checkpoint
+    from demo.noise.cell import CONTEXT, measured, run_cell
+
+    if cell != PRETRAINED:
+        return run_cell(cell, bench, place)
+    metrics = measured(load_checkpoint(bench.clip, CONTEXT), bench, place)
+    return {"metrics": metrics, "trust": None, "cell_seconds": 0.0}
+
+
 def tell(loop: Loop, records: Mapping[Cell, Mapping[str, Any]]) -> str:
     """Write table, figure and results; returns the table."""
     from ctgi.datasets.annotations import read_dataset
+    from ctgi.datasets.pseudo import read_pseudo_captions
+    from demo.noise.task import EACH, some
     from demo.noise.tell import markdown, save_figure
 
     place, test = loop.out / "noise", read_dataset(loop.out / "world", LAYOUT).test
+    config = options(loop.settings)
     facts = {
-        "queries": sum(len(sample.captions) for sample in test),
+        "queries": {DETAILED: EACH * len(test), OWN: sum(len(sample.captions) for sample in test)},
         "gallery": len(test),
         "people": len({sample.identity for sample in test}),
-        "captions": loop.stages.records["captions"].result["rows"],
-        "select": train_options(loop.settings).select,
-        "options": dataclasses.asdict(train_options(loop.settings)),
+        "captions": len(some(read_pseudo_captions(loop.out / "captions" / PARQUET))),
+        "select": config.select,
+        "options": dataclasses.asdict(config),
     }
     table = markdown(records, facts)
     rows = [{**dataclasses.asdict(cell), **record} for cell, record in records.items()]
@@ -112,12 +127,20 @@ def remaining(todo: Sequence[Cell], records: Mapping[Cell, Mapping[str, Any]]) -
     return total
 
 
+def options(settings: Settings) -> TrainConfig:
+    """How every cell trains; tiny worlds as in their demo."""
+    from demo.noise.task import LEARNING
+
+    config: TrainConfig = train_options(settings)
+    return config if settings is SMALL else dataclasses.replace(config, **LEARNING)
+
+
 def _key(loop: Loop) -> str:
     return digest_of(
         {
             "code": _CODE,
             "clip": loop.clip_digest,
-            "options": dataclasses.asdict(train_options(loop.settings)),
+            "options": dataclasses.asdict(options(loop.settings)),
             "captions": loop.stages.records["captions"].digest,
             "wrong": loop.stages.records["noise-words"].digest,
         }
@@ -131,8 +154,9 @@ def _wrong(loop: Loop) -> Mapping[tuple[int, int], tuple[str, float | None]]:
         from ctgi.datasets.pseudo import read_pseudo_captions
         from demo.noise.corrupt import wrong_answers
         from demo.noise.forced import forced_probabilities
+        from demo.noise.task import some
 
-        captions = read_pseudo_captions(loop.out / "captions" / PARQUET)
+        captions = some(read_pseudo_captions(loop.out / "captions" / PARQUET))
         wanted = wrong_answers(captions, loop.settings.seed)
         pictures = loop.out / "world" / "imgs"
         given = forced_probabilities(wanted, captions, pictures, loop.chat, loop.settings.concurrency)
@@ -161,14 +185,17 @@ def _bench(
     from ctgi.datasets.pseudo import read_pseudo_captions
     from demo.noise.cell import Bench
     from demo.noise.corrupt import corrupted
+    from demo.noise.task import described, some
 
-    captions = read_pseudo_captions(loop.out / "captions" / PARQUET)
+    captions = some(read_pseudo_captions(loop.out / "captions" / PARQUET))
     composer, seed = Composer(default_pool()), loop.settings.seed
     world = loop.out / "world"
+    data = read_dataset(world, LAYOUT)
     return Bench(
-        read_dataset(world, LAYOUT),
+        described(data.val, world),
+        {DETAILED: described(data.test, world), OWN: data.test},
         world / "imgs",
         loop.clip,
-        train_options(loop.settings),
+        options(loop.settings),
         {rate: corrupted(captions, rate, wrong, composer, seed) for rate in rates},
     )

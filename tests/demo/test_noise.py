@@ -20,7 +20,7 @@ from ctgi.datasets.pseudo import AnswerRecord, PseudoCaption
 from demo.noise.__main__ import main
 from demo.noise.cell import trust_facts
 from demo.noise.corrupt import MOST_WRONG, corrupted, wrong_answers
-from demo.noise.grid import RATES, Cell, cells
+from demo.noise.grid import PRETRAINED, RATES, Cell, cells
 from demo.noise.tell import markdown
 from demo.pedestrians.language import parse_answer
 
@@ -114,9 +114,12 @@ def test_the_table_has_every_cell() -> None:
     for cell in cells(("irra", "rde"), ("none", "joined"), (0.0, 0.5), 2):
         r1 = {"value": 10 * cell.seed + 100 * cell.rate, "low": 1.0, "high": 2.0}
         trust = {"auc": {"shuffled": 0.5}, "left_out": {"right": 3}} if cell.signal == "joined" else None
-        records[cell] = {"metrics": {"R@1": r1}, "trust": trust}
-    facts = {"queries": 9, "gallery": 8, "people": 7, "select": "mAP", "captions": 6}
+        records[cell] = {"metrics": {"detailed": {"R@1": r1}}, "trust": trust}
+    low = {"value": 5.0, "low": 4.0, "high": 6.0}
+    records[PRETRAINED] = {"metrics": {"detailed": {"R@1": low}}, "trust": None}
+    facts = {"queries": {"detailed": 9}, "gallery": 8, "people": 7, "select": "mAP", "captions": 6}
     table = markdown(records, facts)
+    assert "| pre-trained CLIP | | 5.0 [4.0, 6.0] | |" in table
     assert "| IRRA | none | 15.0 [10.0, 20.0] | 65.0 [60.0, 70.0] |" in table
     assert "| RDE | joined | 50% | 50 % | - | 3 | - | - |" in table and "Means of 2 seeds" in table
 
@@ -165,8 +168,9 @@ def test_killed_at_any_point_it_goes_on_where_it_was(tmp_path: Path) -> None:
     assert again.returncode == 0, again.stderr
     assert done.read_bytes() == before and "irra-none" not in again.stdout.split("R@1 on test")[0]
     results = json.loads((out / "noise" / "results.json").read_text(encoding="utf-8"))
-    assert [cell["signal"] for cell in results["cells"]] == ["none", "joined", "none", "joined"]
-    joined = results["cells"][1]["trust"]
+    trained = ["irra none", "irra joined", "rde none", "rde joined"]
+    assert [f"{cell['model']} {cell['signal']}" for cell in results["cells"]] == ["clip none", *trained]
+    joined = results["cells"][2]["trust"]
     assert set(joined["mean"]) <= {"right", "shuffled", "details"} and len(joined["auc"]) == 2
     assert "| IRRA | joined |" in (out / "noise" / "table.md").read_text(encoding="utf-8")
     assert (out / "noise" / "figure.png").stat().st_size > 5000

@@ -139,6 +139,18 @@ def test_a_context_that_stretching_does_not_reach_is_refused() -> None:
         load_encoder(TINY, None, context=168)
 
 
+def test_a_folder_without_a_checkpoint_says_what_to_name(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place, reason in (
+        (".", "has no config.json"),
+        ("absent", "does not exist"),
+        ("file", "is not a folder"),
+    ):
+        with pytest.raises(CtgiError, match=f"{reason}; name a folder with config.json and") as caught:
+            load_checkpoint(tmp_path / place)
+        assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
+
+
 def test_unreadable_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CtgiError, match="not a readable safetensors file"):
         load_encoder(TINY, tmp_path / "absent.safetensors")

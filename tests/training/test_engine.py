@@ -133,6 +133,8 @@ def test_cut_off_anywhere_it_goes_on_to_the_same_bits(
     assert same(tensors(tmp_path / "whole"), tensors(tmp_path / "cut"))
     assert timeless(again) == timeless(whole)
     assert (again.best_epoch, again.metrics) == (whole.best_epoch, whole.metrics)
+    logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("whole", "cut")]
+    assert len(logs[0]) == len(logs[1]) == len(whole.history)
 
 
 def test_steps_before_the_last_checkpoint_are_not_taken_again(

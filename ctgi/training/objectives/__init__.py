@@ -8,5 +8,5 @@ over the processes is the loss of the whole batch.
 One that judges its training pairs anew before each epoch has two methods more: `pair_losses(encoder, batch)`,
 (B, S), of every batch of the training set without augmentation, and `observe(losses, epoch)`, called with
 those of all pairs, (N, S) in the order of their numbers. What comes of it is kept in buffers, hence in every
-checkpoint.
+checkpoint. A false attribute `observing` spares it both.
 """

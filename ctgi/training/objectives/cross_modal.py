@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from open_clip.transformer import LayerNorm, Transformer
+from open_clip.transformer import LayerNorm, QuickGELU, Transformer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ctgi.encoders.quick_gelu import LeanQuickGELU
+from ctgi.encoders.quick_gelu import LeanQuickGELU, make_lean
 
 DEPTH = 4
 HEAD_WIDTH = 64
@@ -27,7 +27,8 @@ class CrossModalEncoder(nn.Module):
         super().__init__()
         heads = max(1, dim // HEAD_WIDTH)
         self.cross_attn = nn.MultiheadAttention(dim, heads, batch_first=True)
-        self.cross_modal_transformer: Any = Transformer(dim, depth, heads, act_layer=LeanQuickGELU)
+        self.cross_modal_transformer: Any = Transformer(dim, depth, heads, act_layer=QuickGELU)
+        make_lean(self.cross_modal_transformer)
         self.ln_pre_t, self.ln_pre_i, self.ln_post = LayerNorm(dim), LayerNorm(dim), LayerNorm(dim)
         wide, narrow = dim**-0.5, dim**-0.5 * (2 * depth) ** -0.5
         blocks = self.cross_modal_transformer.resblocks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -41,6 +42,7 @@ class RDE(nn.Module):
         super().__init__()
         self.tau, self.margin, self.consensus = tau, margin, consensus
         self.augment, self.seed = augment, seed
+        self.observing = consensus != "off"
         self.register_buffer("trust", torch.ones(pairs))
         self.register_buffer("clean", torch.ones(pairs, 2))
 
@@ -69,9 +71,7 @@ class RDE(nn.Module):
 
     def observe(self, losses: Tensor, epoch: int) -> None:
         """Judge all pairs by their losses, (N, 4), before an epoch."""
-        if self.consensus == "off":
-            return
-        own, wrong = losses.cpu().double().numpy().reshape(-1, 2, 2).transpose(1, 0, 2)
+        own, wrong = np.hsplit(losses.cpu().double().numpy(), 2)
         verdict = judge(own, wrong, self.consensus, seed=(self.seed, epoch))
         self.trust.copy_(torch.from_numpy(verdict.trust))
         self.clean.copy_(torch.from_numpy(verdict.clean))

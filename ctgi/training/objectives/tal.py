@@ -42,7 +42,7 @@ def mismatched_losses(
     with torch.autocast(text.device.type, enabled=False):
         same = identities[:, None] == identities[None, :]
         rows = torch.arange(len(same), device=same.device)
-        # Columns in the order i, i + 1, …, round the end: the first that is not the same is the next stranger.
+        # Columns in the order i, i + 1, …, round the end: the first of another identity is the stranger.
         turned = (rows[:, None] + rows[None, :]) % len(same)
         stranger = (rows + (~same.gather(1, turned)).to(torch.int64).argmax(dim=1)) % len(same)
         negative = ~same & ~same[stranger]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ctgi.training.consensus import judge
 from ctgi.training.trust.join import Numbers, Signal
 
 
 def loss_signal(losses: Numbers) -> Signal:
-    """From the losses of all pairs under S views, (N, S): the mean over the views of the "monotone"
-    consensus's probability. Losses without two populations find every pair right, which is no evidence."""
-    verdict = judge(losses, "monotone", seed=(0, 0))
-    return Signal("loss", verdict.clean.astype(float).mean(axis=1))
+    """From (N, 2S) losses: of all pairs under S views, then of their pictures with strangers' captions under
+    the same. The trust of the "monotone" consensus; where no view tells wrong pairs from right ones it finds
+    every pair right, which is no evidence."""
+    own, wrong = np.hsplit(losses, 2)
+    return Signal("loss", judge(own, wrong, "monotone", seed=(0, 0)).trust.astype(float))

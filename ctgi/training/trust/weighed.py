@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ctgi.encoders.dual import DualEncoder
 from ctgi.training.loader import Batch
-from ctgi.training.objectives.tal import tal_losses
+from ctgi.training.objectives.tal import mismatched_losses, tal_losses
 from ctgi.training.trust.join import LEAST, Signal, joined, weights
 from ctgi.training.trust.losses import loss_signal
 
@@ -46,15 +46,19 @@ class Weighed(nn.Module):
 
     @torch.no_grad()
     def pair_losses(self, encoder: DualEncoder, batch: Batch) -> Tensor:
-        """(B, S) losses of each pair of the batch."""
+        """(B, 2S): the losses of each pair of the batch, then those of its picture with a stranger's
+        caption."""
         if hasattr(self.objective, "pair_losses"):
             own: Tensor = self.objective.pair_losses(encoder, batch)
             return own
-        text, image = encoder.encode_text(batch.ids), encoder.encode_image(batch.pixels)
-        return tal_losses(text.float(), image.float(), batch.identity).unsqueeze(1)
+        text = encoder.encode_text(batch.ids).float()
+        image = encoder.encode_image(batch.pixels).float()
+        return torch.stack(
+            [losses(text, image, batch.identity) for losses in (tal_losses, mismatched_losses)], dim=1
+        )
 
     def observe(self, losses: Tensor, epoch: int) -> None:
-        """Judge all pairs by their losses, (N, S), before an epoch. Raises CtgiError where none is left."""
+        """Judge all pairs by their losses, (N, 2S), before an epoch. Raises CtgiError where none is left."""
         self._judge([loss_signal(losses.cpu().double().numpy())])
 
     def _judge(self, more: Sequence[Signal]) -> None:

@@ -10,10 +10,13 @@ import torch
 from torch import Tensor
 
 from ctgi.encoders.dual import DualEncoder
+from ctgi.training.config import TrainConfig
 from ctgi.training.consensus import judge
 from ctgi.training.loader import Batch
+from ctgi.training.model import Model
 from ctgi.training.objectives.rde import RDE
 from ctgi.training.objectives.tal import tal_losses
+from ctgi.training.observe import observe
 
 CAPTIONS = ["a man in a red jacket", "a woman with a large black bag over her shoulder", "a man", "a dog"]
 Towers, MakeBatch = Callable[..., DualEncoder], Callable[..., Batch]
@@ -43,8 +46,8 @@ def test_captions_are_augmented_for_learning_and_not_for_judging(
         assert losses(plain, encoder, batch) != losses(noisy, encoder, batch)
         per_pair = noisy.pair_losses(encoder, batch)
         total = losses(plain, encoder, batch)
-    assert per_pair.shape == (16, 2)
-    torch.testing.assert_close(per_pair.sum(0), torch.stack([total["bge"], total["tse"]]))
+    assert per_pair.shape == (16, 4)
+    torch.testing.assert_close(per_pair[:, :2].sum(0), torch.stack([total["bge"], total["tse"]]))
 
 
 def test_trust_comes_from_the_batch_and_from_the_consensus(towers: Towers, make_batch: MakeBatch) -> None:
@@ -54,7 +57,7 @@ def test_trust_comes_from_the_batch_and_from_the_consensus(towers: Towers, make_
     objective.trust[7], objective.trust[9] = 0.0, 0.25
     with torch.no_grad():
         got = losses(objective, encoder, batch)
-        each = objective.pair_losses(encoder, batch)
+        each = objective.pair_losses(encoder, batch)[:, :2]
     expected = torch.tensor([0.0, 0.5, 0.5, 1.0]) @ each
     torch.testing.assert_close(torch.stack([got["bge"], got["tse"]]), expected)
 
@@ -63,12 +66,13 @@ def test_trust_comes_from_the_batch_and_from_the_consensus(towers: Towers, make_
 def test_what_was_observed_is_kept_in_buffers(rule: str) -> None:
     chance = np.random.default_rng(0)
     right, wrong = chance.normal(0.2, 0.05, (600, 2)), chance.normal(0.9, 0.05, (200, 2))
-    seen = torch.from_numpy(np.concatenate([right, wrong])).float()
+    certain = chance.normal(0.9, 0.05, (800, 2))
+    seen = torch.from_numpy(np.concatenate([np.concatenate([right, wrong]), certain], axis=1)).float()
     objective = RDE(800, consensus=rule, seed=5)
     assert bool((objective.trust == 1).all())
     objective.observe(seen, epoch=3)
-    assert objective.trust[:600].mean() > 0.98 and objective.trust[600:].mean() < 0.02
-    verdict = judge(seen.double().numpy(), rule, seed=(5, 3))
+    assert objective.trust[:600].mean() > 0.97 and objective.trust[600:].mean() < 0.1
+    verdict = judge(*np.hsplit(seen.double().numpy(), 2), rule, seed=(5, 3))
     assert np.array_equal(objective.trust.numpy(), verdict.trust)
     again = RDE(800, consensus=rule)
     again.load_state_dict(objective.state_dict())
@@ -76,9 +80,12 @@ def test_what_was_observed_is_kept_in_buffers(rule: str) -> None:
 
 
 def test_the_consensus_can_be_left_out() -> None:
-    objective = RDE(4, consensus="off")
-    objective.observe(torch.tensor([[0.0, 0.0], [0.0, 0.0], [9.0, 9.0], [9.0, 9.0]]), epoch=0)
-    assert bool((objective.trust == 1).all())
+    """Then the engine takes no losses before an epoch: it does not even look at the pairs."""
+    nothing: Any = None
+    cpu = torch.device("cpu")
+    observe(Model(nothing, RDE(4, consensus="off")), nothing, TrainConfig(), 0, cpu, None)
+    with pytest.raises(TypeError):
+        observe(Model(nothing, RDE(4)), nothing, TrainConfig(), 0, cpu, None)
 
 
 @pytest.mark.parametrize("people", ["all alike", "all different"])
@@ -94,7 +101,11 @@ def test_gradients_are_finite(
     assert all(bool(value.isfinite()) for value in got.values())
     for name, parameter in encoder.named_parameters():
         assert parameter.grad is None or bool(parameter.grad.isfinite().all()), name
-    assert bool(objective.pair_losses(encoder.eval(), batch).isfinite().all())
+    seen = objective.pair_losses(encoder.eval(), batch)
+    assert bool(seen[:, :2].isfinite().all())
+    assert bool(seen[:, 2:].isfinite().all()) == (who is None and len(degenerate) > 1)
+    objective.observe(seen, epoch=0)
+    assert bool(objective.trust.isfinite().all())
 
 
 def test_an_empty_caption_does_not_change_what_others_get(towers: Towers, make_batch: MakeBatch) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ctgi.training.objectives.tal import tal_losses
+from ctgi.training.objectives.tal import mismatched_losses, tal_losses
 
 
 def golden(
@@ -120,3 +120,23 @@ def test_autocast_does_not_reach_it() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         inside = tal_losses(text, image, who)
     assert inside.dtype == torch.float32 and torch.equal(inside, tal_losses(text, image, who))
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 1000), size=st.integers(1, 10), people=st.integers(1, 5))
+def test_a_strangers_caption_costs_what_it_would_as_a_wrong_pair(seed: int, size: int, people: int) -> None:
+    """For each picture the batch is written down anew: its own caption replaced by the next stranger's, all
+    else of that stranger left out; then the golden formula is asked for its row."""
+    text, image, who = (x.numpy() for x in batch(seed, size, people))
+    got = mismatched_losses(*(torch.from_numpy(x) for x in (text, image, who)), tau=0.02, margin=0.1).numpy()
+    for i in range(size):
+        others = [(i + k) % size for k in range(size) if who[(i + k) % size] != who[i]]
+        if not others:
+            assert np.isnan(got[i])
+            continue
+        stranger = others[0]
+        exchanged = text.copy()
+        exchanged[i] = text[stranger]
+        kept = [k for k in range(size) if who[k] != who[stranger]]
+        row = golden(exchanged[kept], image[kept], who[kept], 0.02, 0.1)[kept.index(i)]
+        assert np.isclose(got[i], row, rtol=1e-9, atol=1e-12)

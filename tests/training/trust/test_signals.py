@@ -22,9 +22,9 @@ def told(*answers: tuple[float | None, bool]) -> PseudoCaption:
     return PseudoCaption("p", "p.jpg", 0, "a man", "a man", pairs)
 
 
-def test_answers_are_the_geometric_mean_of_what_was_kept() -> None:
+def test_answers_are_the_mean_of_what_was_kept() -> None:
     signal = answers_signal([told((0.9, True), (0.4, True), (0.01, False)), told((None, True)), told()])
-    assert signal.probability[0] == pytest.approx(0.6)
+    assert signal.probability[0] == pytest.approx(0.65)
     assert np.isnan(signal.probability[1:]).all() and signal.known.tolist() == [True, False, False]
     with pytest.raises(CtgiError, match="leave answers out of --trust"):
         answers_signal([told((None, True)), told((0.5, False))])
@@ -102,17 +102,28 @@ def test_similarity_is_silent_without_strangers_and_survives_equal_vectors() -> 
     assert np.isfinite(p).all()
 
 
-def test_losses_of_one_population_are_no_evidence_and_of_two_are() -> None:
+def test_losses_are_evidence_where_wrong_pairs_cost_more() -> None:
     rng = np.random.default_rng(0)
-    one = rng.normal(1, 0.2, (400, 2))
-    assert (loss_signal(one).probability == 1).all() and loss_signal(one).base > 0.98
+    wrong = rng.normal(1.0, 0.1, (400, 2))
+    one = np.hstack([rng.normal(0.2, 0.05, (400, 2)), wrong])
+    assert loss_signal(one).probability.min() > 0.95 and loss_signal(one).base > 0.98
+    told_apart_by_nobody = np.hstack([wrong, rng.permuted(wrong, axis=0)])
+    assert (loss_signal(told_apart_by_nobody).probability == 1).all()
     two = np.concatenate([rng.normal(0.2, 0.05, (300, 2)), rng.normal(1.0, 0.1, (100, 2))])
-    p = loss_signal(two).probability
-    assert p[:300].min() > 0.9 and p[300:].max() < 0.1
+    p = loss_signal(np.hstack([two, wrong])).probability
+    assert p[:300].min() > 0.9 and p[300:].mean() < 0.2
+
+
+def test_a_view_of_losses_without_a_vote_does_not_count_as_trust() -> None:
+    rng = np.random.default_rng(0)
+    telling = np.concatenate([rng.normal(0.2, 0.05, 300), rng.normal(1.0, 0.1, 100)])
+    blind = rng.normal(0.5, 0.1, 400)
+    losses = np.stack([telling, blind, rng.normal(1.0, 0.1, 400), rng.permutation(blind)], axis=1)
+    assert loss_signal(losses).probability[300:].mean() < 0.2
 
 
 @settings(deadline=None)
-@given(arrays(np.float64, st.tuples(st.integers(1, 80), st.just(1)), elements=st.floats(0, 5)))
+@given(arrays(np.float64, st.tuples(st.integers(1, 80), st.just(2)), elements=st.floats(0, 5)))
 def test_a_smaller_loss_is_never_trusted_less(losses: np.ndarray) -> None:
     p = loss_signal(losses).probability
     assert np.isfinite(p).all()

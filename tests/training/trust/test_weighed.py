@@ -18,7 +18,7 @@ from ctgi.training import engine
 from ctgi.training.config import TrainConfig
 from ctgi.training.loader import Batch
 from ctgi.training.objectives.sdm import SDM
-from ctgi.training.objectives.tal import tal_losses
+from ctgi.training.objectives.tal import mismatched_losses, tal_losses
 from ctgi.training.trust.encoded import encoded_signal
 from ctgi.training.trust.join import Signal, joined, weights
 from ctgi.training.trust.losses import loss_signal
@@ -51,13 +51,14 @@ def test_weights_are_the_batchs_times_the_trust() -> None:
 
 def test_losses_are_joined_with_the_fixed_signals_anew_each_epoch() -> None:
     rng = np.random.default_rng(0)
-    losses = np.concatenate([rng.normal(0.2, 0.05, 300), rng.normal(1.0, 0.1, 100)])[:, None]
+    own = np.concatenate([rng.normal(0.2, 0.05, 300), rng.normal(1.0, 0.1, 100)])
+    losses = np.stack([own, rng.normal(1.0, 0.1, 400)], axis=1)
     a = Signal("a", rng.uniform(0.3, 1, 400))
     objective = Weighed(Echo(), 400, [a])
     objective.observe(torch.from_numpy(losses), 0)
     expected = weights(joined([a, loss_signal(losses)], 400))
     assert objective.trust.numpy() == pytest.approx(expected, abs=1e-6)
-    objective.observe(torch.ones(400, 1), 1)  # the losses say nothing any more
+    objective.observe(torch.ones(400, 2), 1)  # the losses say nothing any more
     assert objective.trust.numpy() == pytest.approx(weights(joined([a], 400)), abs=1e-6)
 
 
@@ -72,8 +73,9 @@ def test_losses_without_an_own_kind_are_tal(make_encoder: Callable[[], DualEncod
                  torch.arange(4), torch.ones(4))  # fmt: skip
     found = Weighed(SDM(), 4).pair_losses(encoder, some)
     with torch.no_grad():
-        expected = tal_losses(encoder.encode_text(some.ids), encoder.encode_image(some.pixels), some.identity)
-    assert torch.equal(found, expected[:, None])
+        embedded = encoder.encode_text(some.ids), encoder.encode_image(some.pixels), some.identity
+        expected = [tal_losses(*embedded), mismatched_losses(*embedded)]
+    assert torch.equal(found, torch.stack(expected, dim=1))
 
 
 def test_a_run_weighs_stores_and_continues(
