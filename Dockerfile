@@ -107,6 +107,7 @@ ARG BASE_IMAGE
 ARG BASE_DIGEST
 ARG VERSION=
 ARG REVISION=
+ENV CTGI_GIT_REVISION=${REVISION}
 LABEL org.opencontainers.image.title="CTGI orchestrator" \
     org.opencontainers.image.description="Search a gallery of people in words; no torch" \
     org.opencontainers.image.licenses="Apache-2.0" \
@@ -133,6 +134,7 @@ ARG BASE_IMAGE
 ARG BASE_DIGEST
 ARG VERSION=
 ARG REVISION=
+ENV CTGI_GIT_REVISION=${REVISION}
 LABEL org.opencontainers.image.title="CTGI pipeline steps" \
     org.opencontainers.image.description="Caption, train, evaluate, export, publish and index; torch with CUDA" \
     org.opencontainers.image.licenses="Apache-2.0" \
@@ -159,6 +161,7 @@ ARG BASE_IMAGE
 ARG BASE_DIGEST
 ARG VERSION=
 ARG REVISION=
+ENV CTGI_GIT_REVISION=${REVISION}
 LABEL org.opencontainers.image.title="CTGI demo" \
     org.opencontainers.image.description="Rendered people, two small models, and the whole loop on a laptop" \
     org.opencontainers.image.licenses="Apache-2.0" \

@@ -53,6 +53,8 @@ def bring_up_to_date(
     report: str,
     index: str,
 ) -> dict[str, float]:
+    from ctgi.cli.records import gallery_record, pictures_digest
+    from ctgi.export.lineage import write_lineage
     from ctgi.gallery.index import Gallery
     from ctgi.gallery.segments import MANIFEST
 
@@ -73,6 +75,10 @@ def bring_up_to_date(
         gone = whole.delete([key for key in whole.ids if key not in there])
         _join_dossiers([part.path for part in parts], place, set(whole.ids))
         held = len(whole)
+        made_from = {
+            f"shard {number:02d}": (part.path, pictures_digest(part.ids)) for number, part in enumerate(parts)
+        }
+        write_lineage(place, gallery_record(whole.ids, fingerprint, made_from, {}))
     place_of = f"{gallery.rstrip('/')}/{name}"
     page.write(index, place_of)
     told = {"added": float(added), "removed": float(gone), "held": float(held)}

@@ -49,7 +49,7 @@ def caption_shard(
         min_probability: answers that the model itself gives less are uncertain.
         concurrency: requests at the same time.
     """
-    from components.caption_shard import interview
+    from components.caption_shard import interview, remember
     from components.step import measured, step
 
     with step("caption_shard", shard):
@@ -58,6 +58,7 @@ def caption_shard(
             layout, rounds, min_probability, concurrency,
         )  # fmt: skip
         measured(metrics, told)
+        remember(captions, told)
 
 
 def interview(
@@ -151,6 +152,14 @@ def _caption(
              "completion_tokens", "seconds", "pictures_per_second")  # fmt: skip
     figures = summary.as_dict()
     return {name: float(figures[name]) for name in named}
+
+
+def remember(captions: Any, told: dict[str, float]) -> None:
+    """Lineage: which model and prompts made them, of which pictures."""
+    from components.records import keep
+    from ctgi.cli.records import captions_record
+
+    keep(captions, captions_record(Path(captions.path), {"rows": told["rows"], "skipped": told["skipped"]}))
 
 
 def _is_picture(path: Path) -> bool:

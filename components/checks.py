@@ -51,18 +51,19 @@ def check_workspace(url: str) -> Check:
     return Check(f"workspace {url}", same, "written and read")
 
 
-def check_store(url: str) -> Check:
-    """Put, get and delete an object."""
+def check_store(url: str, patience: float | None = None) -> Check:
+    """Put, get and delete an object, with at most so many seconds of `patience`."""
+    what = f"store {url.rpartition('@')[2] if '://' in url else url}"  # what stands before @ is a secret
     try:
         from ctgi.storage.store import check_store as tried
         from ctgi.storage.store import open_store
 
-        tried(open_store(url))
+        tried(open_store(url, patience))
     except (CtgiError, OSError) as error:
-        return Check(f"store {url}", False, _line(error))
+        return Check(what, False, _line(error))
     except ModuleNotFoundError as error:
-        return Check(f"store {url}", False, f"{error.name} is not installed: pip install 'ctgi[store]'")
-    return Check(f"store {url}", True, "put, get and delete")
+        return Check(what, False, f"{error.name} is not installed: pip install 'ctgi[store]'")
+    return Check(what, True, "put, get and delete")
 
 
 def check_model(server: str, model: str, *, sees: bool = True) -> Check:

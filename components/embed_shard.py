@@ -50,6 +50,7 @@ def embed_shard(
         concurrency: requests at the same time.
     """
     from components.embed_shard import embed
+    from components.records import keep
     from components.step import measured, step
 
     with step("embed_shard", shard):
@@ -58,6 +59,7 @@ def embed_shard(
             layout, server, model, concurrency,
         )  # fmt: skip
         measured(metrics, told)
+        keep(embedded)
 
 
 def embed(
@@ -78,13 +80,16 @@ def embed(
 ) -> dict[str, float]:
     from ctgi.cli.index import index_folder
     from ctgi.cli.progress import counter
+    from ctgi.cli.records import gallery_record
+    from ctgi.export.lineage import write_lineage
     from ctgi.export.runtime import OnnxEncoders
     from ctgi.gallery.index import Gallery
     from ctgi.gallery.segments import MANIFEST
 
     workspace = Workspace(work)
     wanted = shards.read_list(digest, workspace)
-    encoders = OnnxEncoders(releases.local_copy(store, release, version, fingerprint, work))
+    made_with = releases.local_copy(store, release, version, fingerprint, work)
+    encoders = OnnxEncoders(made_with)
     with (
         tempfile.TemporaryDirectory() as scratch,
         workspace.folder(f"embed/{fingerprint[:16]}/{digest[:16]}") as place,
@@ -97,6 +102,9 @@ def embed(
         files = [root / picture.path for picture in wanted]
         done = index_folder(gallery, encoders, root, files, progress=counter(f"embed {shard}", "files"))
         asked = _ask(place, wanted, root, server, model, concurrency) if server and len(gallery) else 0
+        made_from = {"release": (made_with, f"sha256:{fingerprint}")}
+        said = {"dossiers": model} if server else {}
+        write_lineage(place, gallery_record(gallery.ids, fingerprint, made_from, said))
         shutil.copytree(place, embedded, dirs_exist_ok=True, ignore=shutil.ignore_patterns("replies.*"))
     lines = [f"skipped: {reason}" for _, reason in done.skipped]
     title = f"shard {shard}: {done.embedded + done.known} pictures, {len(done.skipped)} skipped\n\n"

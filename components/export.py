@@ -3,7 +3,6 @@
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from kfp import dsl
 
@@ -34,7 +33,8 @@ def export(
         layout: its annotation layout.
         data_digest: of it.
     """
-    from components.export import remember, write_release
+    from components.export import write_release
+    from components.records import keep
     from components.step import measured, step
 
     with step("export"):
@@ -42,7 +42,8 @@ def export(
                    "data": data_digest}  # fmt: skip
         told = write_release(checkpoint.path, exported.path, release, lineage, data, layout)
         measured(metrics, {f"bytes of {name}": float(size) for name, size in told["sizes"].items()})
-        remember(exported, checkpoint.path, told)
+        exported.metadata["fingerprint"] = told["fingerprint"]
+        keep(exported)
 
 
 def write_release(
@@ -77,18 +78,6 @@ def _queries(data: str, layout: str) -> int:
     from ctgi.cli.data import open_dataset
 
     return sum(len(sample.captions) for sample in open_dataset(data, layout, renumber=True).val)
-
-
-def remember(exported: Any, checkpoint: str, told: dict) -> None:
-    """Lineage: the checkpoint, and through its record everything before it."""
-    from components.records import keep
-    from ctgi.export.lineage import lineage
-
-    exported.metadata["fingerprint"] = told["fingerprint"]
-    settings = {"fingerprint": told["fingerprint"]}
-    record = lineage("release", {"checkpoint": Path(checkpoint)}, name=told["name"], settings=settings,
-                     metrics=told["metrics"])  # fmt: skip
-    keep(exported, record)
 
 
 if __name__ == "__main__":

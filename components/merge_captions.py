@@ -1,5 +1,6 @@
 """Join the shards' captions, and leave out what says too little."""
 
+import tempfile
 from pathlib import Path
 from typing import Any, List  # noqa: UP035  (KFP knows lists of artifacts by this name)
 
@@ -32,7 +33,7 @@ def merge_captions(
     with step("merge_captions"):
         told = merge([shard.path for shard in shards], captions.path, report.path, digest, min_answers)
         measured(metrics, told)
-        remember(captions, [shard.path for shard in shards], told)
+        remember(captions, shards, told)
 
 
 def merge(shards: list[str], captions: str, report: str, digest: str, min_answers: int) -> dict[str, float]:
@@ -50,17 +51,18 @@ def merge(shards: list[str], captions: str, report: str, digest: str, min_answer
     return {"captions": float(result.rows), "left_out": float(sum(result.left_out.values()))}
 
 
-def remember(captions: Any, shards: list[str], told: dict[str, float]) -> None:
+def remember(captions: Any, shards: list[Any], told: dict[str, float]) -> None:
     """Lineage: which models and prompts made the captions, of which shards."""
-    from components.records import keep
-    from ctgi.captioning.reconstruct_file import read_transcripts
-    from ctgi.export.lineage import lineage
+    from components.records import keep, with_record
+    from ctgi.cli.records import captions_record
 
-    first = read_transcripts(Path(captions.path))[0]
-    prompts = {"interview": first.prompt_version, "reconstructor": first.reconstructor}
-    made_from = {f"shard {number:02d}": Path(shard) for number, shard in enumerate(shards)}
-    settings = {"model": first.model}
-    keep(captions, lineage("captions", made_from, prompts=prompts, settings=settings, metrics=told))
+    with tempfile.TemporaryDirectory() as scratch:
+        made_from: dict[str, Any] = {}
+        for number, shard in enumerate(shards):
+            place = Path(scratch, str(number))
+            place.mkdir()
+            made_from[f"shard {number:02d}"] = with_record(shard, place)
+        keep(captions, captions_record(Path(captions.path), told, made_from))
 
 
 if __name__ == "__main__":

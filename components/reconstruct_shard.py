@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from kfp import dsl
 
@@ -34,12 +35,13 @@ def reconstruct_shard(
         model: the language model on it.
         concurrency: requests at the same time.
     """
-    from components.reconstruct_shard import reconstruct
+    from components.reconstruct_shard import reconstruct, remember
     from components.step import measured, step
 
     with step("reconstruct_shard", shard):
         told = reconstruct(shard, interviews.path, work, captions.path, server, model, concurrency)
         measured(metrics, told)
+        remember(captions, interviews, bool(server))
 
 
 def reconstruct(
@@ -75,6 +77,18 @@ def reconstruct(
                 cache.close()
 
         return asyncio.run(work_on())
+
+
+def remember(captions: Any, interviews: Any, anew: bool) -> None:
+    """Lineage: which language model wrote them, from which interviews; the rules' are as they were."""
+    from components.records import keep, pass_on, recorded
+    from ctgi.cli.records import captions_record
+
+    if not anew:
+        pass_on(interviews, captions)
+        return
+    with recorded(interviews) as file:
+        keep(captions, captions_record(Path(captions.path), {}, {"interviews": file}))
 
 
 if __name__ == "__main__":

@@ -8,12 +8,10 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from kfp import dsl
 
 from components import page, shards
-from components.releases import NONE
 from components.workspace import Workspace
 from ctgi.errors import CtgiError
 
@@ -56,16 +54,19 @@ def train(
         settings: flags of `ctgi train`, such as {"epochs": 60, "batch-size": 64}.
         gpus: of this node; more than one are used by torchrun.
     """
+    from components.records import keep, recorded
     from components.step import measured, step
-    from components.train import fine_tune, remember
+    from components.train import fine_tune
 
-    with step("train"):
+    with step("train"), recorded(captions) as file:
         told = fine_tune(
-            captions.path, digest, pictures, work, encoder, encoder_digest, checkpoint.path, curve.path,
-            pictures_layout, weights, data, layout, data_digest, settings, int(gpus),
+            str(file), digest, pictures, work, encoder, encoder_digest,
+            checkpoint.path, curve.path, pictures_layout, weights, data, layout, data_digest, settings,
+            int(gpus),
         )  # fmt: skip
         measured(metrics, told)
-        remember(checkpoint, captions, encoder_digest, data_digest, settings, told)
+        checkpoint.metadata["epoch"] = told["epoch"]
+        keep(checkpoint)
 
 
 def fine_tune(
@@ -103,26 +104,6 @@ def fine_tune(
     page.write(curve, _curve(told))
     flat = {f"val {name}": float(value) for name, value in told["metrics"].items()}
     return {"epoch": float(told["best_epoch"]), "seconds": float(told["seconds"]), **flat}
-
-
-def remember(
-    checkpoint: Any, captions: Any, encoder_digest: str, data_digest: str, settings: dict, told: dict
-) -> None:
-    """Lineage: captions, encoder and data it was made from, and with which settings."""
-    from components.records import keep, with_record
-    from ctgi.export.lineage import lineage
-
-    with tempfile.TemporaryDirectory() as scratch:
-        made_from: dict[str, Any] = {
-            "captions": with_record(captions, Path(scratch)),
-            "encoder": f"sha256:{encoder_digest}",
-        }
-        if data_digest and data_digest != NONE:
-            made_from["data"] = f"sha256:{data_digest}"
-        seed = int(settings.get("seed", 1))
-        record = lineage("checkpoint", made_from, seed=seed, settings=settings, metrics=told)
-    checkpoint.metadata["epoch"] = told["epoch"]
-    keep(checkpoint, record)
 
 
 def _whole(settings: dict) -> dict:

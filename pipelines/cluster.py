@@ -93,7 +93,7 @@ class Cluster:
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         except (OSError, ValueError, yaml.YAMLError) as error:
-            reason = " ".join(str(error).split())
+            reason = getattr(error, "strerror", None) or " ".join(str(error).split())
             raise CtgiError(
                 f"{path}: cannot be read ({reason}); write one `setting: value` a line"
             ) from error

@@ -7,6 +7,7 @@ from typing import Any
 from kfp import dsl, kubernetes
 
 from components.binding import Steps
+from ctgi.export.lineage import IMAGE_DIGEST
 from pipelines.cluster import Cluster, Need
 
 # Steps whose inputs are digests, or artifacts made from such, are the same work whenever they are the same
@@ -90,6 +91,7 @@ def _equip(task: Any, name: str, cluster: Cluster) -> None:
             backoff_max_duration=cluster.backoff_max,
         )
     _secure(task)
+    _name_image(task, cluster.image)
     _connect(task, cluster)
     _gpus(task, need, cluster)
 
@@ -98,6 +100,12 @@ def _secure(task: Any) -> None:
     kubernetes.set_security_context(task, run_as_user=USER, run_as_group=USER, run_as_non_root=True)
     kubernetes.empty_dir_mount(task, "scratch", "/tmp")
     task.set_env_variable("HOME", "/tmp")
+
+
+def _name_image(task: Any, image: str) -> None:
+    """For the lineage records: a container cannot find out its own digest."""
+    if "@" in image:
+        task.set_env_variable(IMAGE_DIGEST, image.partition("@")[2])
 
 
 def _connect(task: Any, cluster: Cluster) -> None:

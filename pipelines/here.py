@@ -25,6 +25,7 @@ from typing import Any, TextIO
 
 from components.binding import ROOT, container_steps, local_steps
 from ctgi.errors import CtgiError
+from ctgi.export.lineage import IMAGE_DIGEST
 from pipelines.catalog import build
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -64,7 +65,7 @@ def run(
         log = root / "logs" / f"{name}-{datetime.now():%Y%m%d-%H%M%S-%f}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         if image:
-            runner: Any = local.DockerRunner(**(docker or {}))
+            runner: Any = local.DockerRunner(**_with_digest(docker or {}, image))
             steps = container_steps(image)
         else:
             runner = local.SubprocessRunner(use_venv=False)
@@ -86,6 +87,18 @@ def run(
             narrator.ended.ok = ended and narrator.succeeded
             narrator.ended.seconds, narrator.ended.log = time.monotonic() - start, log
         return narrator.ended
+
+
+def _with_digest(docker: Mapping[str, Any], image: str) -> dict[str, Any]:
+    """With what the engine knows the image by, for the lineage records: a container cannot find it out."""
+    import docker as sdk
+
+    try:
+        with contextlib.closing(sdk.from_env()) as engine:
+            digest = str(engine.images.get(image).id)
+    except sdk.errors.DockerException as error:
+        raise CtgiError(f"image {image}: Docker does not have it ({' '.join(str(error).split())})") from error
+    return {**docker, "environment": {IMAGE_DIGEST: digest, **docker.get("environment", {})}}
 
 
 def _start(pipeline: Any, values: Mapping[str, Any]) -> bool:

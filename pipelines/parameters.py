@@ -68,6 +68,10 @@ def read(
 def check(values: Mapping[str, Any]) -> None:
     """Raise CtgiError for the first value that is not allowed, and for one that lacks its companion."""
     for name, value in values.items():
+        if isinstance(value, str) and _has_secret(value):  # and do not repeat it
+            raise CtgiError(
+                f"parameter {name} carries credentials in its URL; the environment or a secret is their place"
+            )
         if name in RULES and not RULES[name][1](value):
             raise CtgiError(f"parameter {name} is {value!r}; it has to be {RULES[name][0]}")
     for one, other in TOGETHER:
@@ -106,7 +110,8 @@ def _from_file(pipeline: str, file: Path | None) -> list[tuple[str, Any, str]]:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise CtgiError(f"{file}: cannot be read ({' '.join(str(error).split())}); write YAML") from error
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise CtgiError(f"{file}: cannot be read ({reason}); write YAML") from error
     own = content.get(pipeline, {}) if isinstance(content, dict) else None
     if not isinstance(own, dict):
         raise CtgiError(f"{file}: not a mapping; write one `parameter: value` a line")
@@ -138,6 +143,12 @@ def _as(kind: type, value: Any, where: str) -> Any:
         return kind(value)
     except (ValueError, KeyError, TypeError) as error:
         raise CtgiError(f"{where} is {value!r}; it has to be of type {kind.__name__}") from error
+
+
+def _has_secret(value: str) -> bool:
+    from urllib.parse import urlsplit
+
+    return "://" in value and "@" in urlsplit(value).netloc
 
 
 def _is_http(value: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -19,16 +20,20 @@ _MANIFESTS = ", ".join(
 )  # fmt: skip
 
 
+#: Seconds for which a store is tried before a run on this machine: somebody is looking.
+PATIENCE = 10.0
+
+
 def check_here(values: Mapping[str, Any], image: str = "", root: Path = Path()) -> list[Check]:
     """For a run on this machine: workspace, store, models; with Docker the image, too.
 
     With Docker the workspace and the servers are looked at from inside, by the run's own first step.
     """
     if image:
-        return [check_docker(image), check_seen(values, root)]
-    checks = [check_workspace(values["work"])]
+        return [check_docker(image), check_seen(values, root), check_pictures(values)]
+    checks = [check_workspace(values["work"]), check_pictures(values)]
     if values.get("store"):
-        checks.append(check_store(values["store"]))
+        checks.append(check_store(values["store"], patience=PATIENCE))
     for server in {values.get("server", ""), values.get("dossiers", "")} - {""}:
         checks.append(check_model(server, values["model"]))
     if writer := values.get("reconstructor_server"):
@@ -40,6 +45,21 @@ def check_there(cluster: Cluster, version: str) -> list[Check]:
     """For a cluster: the API, the image's registry, the GPUs that training asks for. What only pods can
     reach (store, models, workspace) is tried by the first step of every run."""
     return [check_api(version), check_registry(cluster.image), check_gpus(cluster)]
+
+
+def check_pictures(values: Mapping[str, Any]) -> Check:
+    """Whether the folders that are read are there and hold something."""
+    named = {name: str(values[name]) for name in ("pictures", "gallery_pictures", "data") if values.get(name)}
+    folders = {name: Path(place) for name, place in named.items() if place.startswith("/")}
+    try:
+        bad = [f"{name} ({one}): no such folder" for name, one in folders.items() if not one.is_dir()]
+        there = {name: one for name, one in folders.items() if one.is_dir()}
+        bad += [f"{name} ({one}): empty" for name, one in there.items() if not any(one.iterdir())]
+    except OSError as error:
+        bad = [f"{error.filename}: cannot be read ({error.strerror})"]
+    if bad:
+        return Check("pictures", False, "; ".join(bad))
+    return Check("pictures", True if folders else None, ", ".join(map(str, folders.values())) or "not here")
 
 
 def check_seen(values: Mapping[str, Any], root: Path) -> Check:
@@ -66,7 +86,9 @@ def check_docker(image: str) -> Check:
     except ModuleNotFoundError:
         return Check(what, False, "the docker package is not installed: pip install 'ctgi[pipelines]'")
     except Exception as error:  # the SDK lets through whatever its transport raises
-        return Check(what, False, f"no Docker engine ({' '.join(str(error).split())[:120]})")
+        where = os.environ.get("DOCKER_HOST") or "its usual socket"
+        reason = type(error.__cause__ or error).__name__
+        return Check(what, False, f"no Docker engine at {where} ({reason}); start it or set DOCKER_HOST")
     if (image if ":" in image else f"{image}:latest") not in there:
         return Check(what, False, "not on this machine; build or pull it first")
     return Check(what, True, "on this machine")

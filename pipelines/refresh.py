@@ -74,7 +74,7 @@ def build(graph: Graph) -> Any:
                 layout=pictures_layout,
                 work=work,
                 per_shard=per_shard,
-            ).after(tried)
+            ).after(names)  # an encoder or data set that is not there is said before anything is spent
             merged = parts.caption(graph, inputs, plan)
             # A condition looks at an unnamed output: a local run resolves no other.
             come = graph.add(

@@ -15,6 +15,7 @@ import os
 import ssl
 import tempfile
 import urllib.error
+import urllib.parse
 import urllib.request
 import warnings
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,7 @@ from pipelines.compiling import text, version_name
 
 SERVICE_ACCOUNT_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")
 EXPERIMENT = "ctgi"
+WHO = "CTGI_KFP_TOKEN, CTGI_KFP_TOKEN_FILE or CTGI_KFP_COOKIES"
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ def connected(host: str, namespace: str) -> Iterator[Api]:
             yield Api(client, version)
     except kfp_server_api.ApiException as error:
         raise _refused(host, int(error.status or 0), error.body, error.reason) from error
+    except kfp_server_api.OpenApiException as error:  # an answer without what has to be in it
+        raise CtgiError(f"{host}: does not answer as Kubeflow Pipelines does ({_line(error)})") from error
     except (HTTPError, OSError, TimeoutError) as error:
         raise CtgiError(f"{host}: cannot be reached ({_line(error)}); check --host") from error
 
@@ -96,25 +100,42 @@ def _token() -> tuple[str, str]:
 
 
 def _version(host: str, token: str, cookies: str | None) -> str:
-    """What the server says it is: only the health of the old API tells."""
+    """What the server says it is, "" where it says nothing.
+
+    Raises CtgiError where it does not let us in, or is something else than Kubeflow Pipelines.
+    """
+    if urllib.parse.urlsplit(host).scheme not in ("http", "https"):
+        raise CtgiError(f"--host {host}: no URL of an API; write https://…")
     headers = {"Accept": "application/json"}
     headers |= {"Authorization": f"Bearer {token}"} if token else {}
     headers |= {"Cookie": cookies} if cookies else {}
-    address = f"{host.rstrip('/')}/apis/v1beta1/healthz"
+    _health(host, "v2beta1", headers)
+    try:
+        return str(_health(host, "v1beta1", headers).get("tag_name") or "")  # only the old API tells
+    except CtgiError:
+        return ""
+
+
+def _health(host: str, api: str, headers: Mapping[str, str]) -> dict[str, Any]:
+    address = f"{host.rstrip('/')}/apis/{api}/healthz"
     try:
         context = ssl.create_default_context(cafile=os.environ.get("CTGI_KFP_CA"))
-        request = urllib.request.Request(address, headers=headers)
+        request = urllib.request.Request(address, headers=dict(headers))
         with urllib.request.urlopen(request, timeout=30, context=context) as answer:
-            return str(json.loads(answer.read()).get("tag_name") or "")
+            said = json.loads(answer.read())
+        if not isinstance(said, dict):
+            raise ValueError("not an object")
     except urllib.error.HTTPError as error:
-        if error.code in (401, 403):
-            raise _refused(host, error.code, error.read(), error.reason) from error
-        return ""
-    except (OSError, ValueError) as error:
-        if isinstance(error, OSError):
-            reason = getattr(error, "reason", error)
-            raise CtgiError(f"{host}: cannot be reached ({reason}); check --host") from error
-        return ""  # answers with something else, such as the page of a login: the client will say more
+        raise _refused(host, error.code, error.read(), error.reason) from error
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        raise CtgiError(f"{host}: cannot be reached ({reason}); check --host") from error
+    except ValueError as error:
+        raise CtgiError(
+            f"{host}: answers with a page, not as the API does: a login? Set {WHO}, and give --host with its "
+            "path, such as https://kubeflow.example.org/pipeline"
+        ) from error
+    return said
 
 
 def _refused(host: str, status: int, body: Any, reason: Any) -> CtgiError:
@@ -122,7 +143,8 @@ def _refused(host: str, status: int, body: Any, reason: Any) -> CtgiError:
         said = " ".join(str(json.loads(body).get("message", ""))[:200].split())
     except (TypeError, ValueError, AttributeError):
         said = str(reason or "")
-    hint = "set CTGI_KFP_TOKEN or CTGI_KFP_TOKEN_FILE" if status in (401, 403) else "see its log"
+    hints = {401: f"set {WHO}", 403: f"set {WHO}", 404: "--host may need a path, such as /pipeline"}
+    hint = hints.get(status, "see its log")
     return CtgiError(f"{host}: Kubeflow Pipelines says {status} {said}; {hint}")
 
 

@@ -65,7 +65,7 @@ def build(graph: Graph) -> Any:
             ).after(tried)
             plan = graph.add(
                 "plan_shards", pictures=pictures, layout=pictures_layout, work=work, per_shard=per_shard
-            ).after(tried)
+            ).after(names)  # an encoder or data set that is not there is said before anything is spent
             merged = parts.caption(graph, inputs, plan)
             trained = parts.learn(graph, inputs, names, merged)
             with dsl.If(trained.gate.outputs["Output"] == "pass", name="passed"):

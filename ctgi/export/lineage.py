@@ -27,11 +27,17 @@ LINEAGE = "lineage.json"
 SCHEMA = "ctgi.lineage.v1"
 # Set by the images that are built from this repository; a container cannot find out its own digest.
 GIT_REVISION, IMAGE_DIGEST = "CTGI_GIT_REVISION", "CTGI_IMAGE_DIGEST"
+#: Says when and by which code a record's artifact was made, not what it is.
+_MAKING = ("id", "made", "ctgi", "git", "image")
+
+#: What an artifact was made from: a path, which is digested; a digest that is known ("sha256:…"); or a path
+#: with its digest, which is not read again.
+Input = Path | str | tuple[Path, str]
 
 
 def lineage(
     kind: str,
-    inputs: Mapping[str, Path | str],
+    inputs: Mapping[str, Input],
     *,
     name: str = "",
     prompts: Mapping[str, str] | None = None,
@@ -43,8 +49,7 @@ def lineage(
 
     Args:
         kind: what was made: "captions", "checkpoint", "release", "gallery", …
-        inputs: what it was made from: paths of files and folders, which are digested, or digests that are
-            known already ("sha256:…"). The records beside the paths become part of this one.
+        inputs: what it was made from. The records beside the paths become part of this one.
         prompts: versions by name, e.g. {"judge": "judge@3"}.
         settings, metrics: JSON values.
 
@@ -54,7 +59,8 @@ def lineage(
     parents: dict[str, dict[str, Any]] = {}
     direct = []
     for source in inputs.values():
-        beside = beside_of(source) if isinstance(source, Path) else None
+        place = source[0] if isinstance(source, tuple) else source
+        beside = beside_of(place) if isinstance(place, Path) else None
         if beside is not None and beside.exists():
             parent = read_lineage(beside)
             direct.append(parent["id"])
@@ -109,9 +115,18 @@ def encode_lineage(record: Mapping[str, Any]) -> bytes:
 
 
 def write_lineage(artifact: Path, record: Mapping[str, Any]) -> Path:
-    """Write the record beside its artifact, atomically; returns where."""
+    """Write the record beside its artifact, atomically; returns where.
+
+    One that says the same but for when and by which code it was made stays: a command that is repeated and
+    finds its work done has made nothing.
+    """
     path = beside_of(artifact)
-    write_bytes(path, encode_lineage(record))
+    try:
+        before = read_lineage(artifact)
+    except CtgiError:  # none, or none that can be used
+        before = {}
+    if _told(before) != _told(record):
+        write_bytes(path, encode_lineage(record))
     return path
 
 
@@ -200,9 +215,15 @@ def _git(folder: Path, *words: str) -> str | None:
     return done.stdout.strip()
 
 
-def _input(source: Path | str) -> dict[str, Any]:
+def _told(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in record.items() if key not in _MAKING}
+
+
+def _input(source: Input) -> dict[str, Any]:
     if isinstance(source, str):
         return {"digest": source}
+    if isinstance(source, tuple):
+        return {"name": source[0].name, "digest": source[1]}
     if source.is_dir():
         return {"name": source.name, "digest": f"sha256:{folder_sha256(source)}"}
     return {"name": source.name, "digest": f"sha256:{file_sha256(source)}"}

@@ -9,6 +9,7 @@ from typing import Any
 
 from ctgi.errors import CtgiError
 from ctgi.export.convert_tokenizer import write_tokenizer
+from ctgi.export.lineage import write_lineage
 from ctgi.export.onnx_files import frozen, write_onnx
 from ctgi.export.parity import check_parity
 from ctgi.export.preprocess import Preprocess
@@ -26,6 +27,7 @@ def export_release(
     metrics: Mapping[str, Any] | None = None,
     mti: Mapping[str, Any] | None = None,
     lineage: Mapping[str, Any] | None = None,
+    record: Callable[[Release], Mapping[str, Any]] | None = None,
     tolerance: float = 1e-4,
     replace: bool = False,
     report: Callable[[str], None] = print,
@@ -37,6 +39,7 @@ def export_release(
             (B, 3, H, W) -> float32 (B, D)), both of unit norm, and `context`.
         preprocess: the content of `preprocess.json` (height, width, resample, mean, std).
         metrics, mti, lineage: recorded in `release.json` as they are; JSON values.
+        record: makes the lineage record that goes with it (`ctgi.export.lineage`); without it there is none.
         tolerance: largest difference allowed between a file and the model.
         replace: whether a release already at `out` may be replaced.
         report: takes the lines to show.
@@ -67,6 +70,8 @@ def export_release(
             sizes={file: (folder / file).stat().st_size for file in FILES},
         )
         release.save(folder)
+        if record is not None:
+            write_lineage(folder, record(release))
     return release
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from ctgi.errors import CtgiError
 from ctgi.storage.manifest import DATA, Manifest, check_name, manifest_key
 from ctgi.storage.releases import pins, versions
-from ctgi.storage.store import Entry, Store
+from ctgi.storage.store import CHECKS, Entry, Store
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,12 @@ def collect(
         size += sum(entry.size for entry in entries)
         if not dry_run:
             for entry in entries:
+                store.delete(entry.key)
+    for entry in store.list(f"{CHECKS}/"):
+        if entry.modified <= now - policy.grace:
+            leftovers.append(entry.key)
+            size += entry.size
+            if not dry_run:
                 store.delete(entry.key)
     for half, remove in store.abandoned(policy.grace):
         if half.startswith(f"{DATA}/{name}/"):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from ctgi.storage.releases import Progress, resolve
 from ctgi.storage.store import Store
 
 Layout = Literal["release", "repository"]
+AT_ONCE = 4  # files on their way
 
 
 @dataclass(frozen=True)
@@ -90,20 +93,35 @@ def _holds(folder: Path, wanted: dict[str, File]) -> bool:
 def _bring(
     store: Store, manifest: Manifest, wanted: dict[str, File], staging: Path, progress: Progress | None
 ) -> None:
+    """Several files at a time, so that one is checked and goes to disk while another is on its way."""
     total, done = sum(file.size for file in wanted.values()), 0
+    counting, stopped = threading.Lock(), threading.Event()
 
     def count(size: int) -> None:
         nonlocal done
-        done += size
-        if progress is not None:
-            progress(done, total)
+        if stopped.is_set():
+            raise CtgiError("stopped, since another file could not be brought")
+        with counting:
+            done += size
+            if progress is not None:
+                progress(done, total)
 
-    for place, file in wanted.items():
+    def bring(place: str, file: File) -> None:
         path = staging / place
         if path.is_file() and path.stat().st_size == file.size and file_sha256(path) == file.sha256:
             count(file.size)
         else:
             store.get(f"{manifest.prefix}/{file.key}", path, sha256=file.sha256, progress=count)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        tasks = [pool.submit(bring, place, file) for place, file in wanted.items()]
+        try:
+            for task in as_completed(tasks):
+                task.result()
+        except BaseException:
+            stopped.set()  # what the others have by now stays for the next call
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 @contextmanager

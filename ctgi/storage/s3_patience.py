@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from types import TracebackType
 from typing import Any
@@ -11,6 +12,8 @@ from urllib3.connectionpool import ConnectionPool
 
 TRANSIENT = (429, 500, 502, 503, 504)
 _LONGEST_PAUSE = 8.0
+_WORTH_SAYING = 30.0  # seconds of patience after which people wonder what goes on
+_LOG = logging.getLogger(__name__)
 
 
 class Patience(Retry):
@@ -54,6 +57,9 @@ class Patience(Retry):
         _stacktrace: TracebackType | None = None,
     ) -> Patience:
         now = time.monotonic()
+        if self.started is None and self.seconds >= _WORTH_SAYING:
+            what = type(error).__name__ if response is None else response.status
+            _LOG.warning("the store does not do it (%s); trying again for up to %g s", what, self.seconds)
         started = now if self.started is None else self.started
         current = self.new(total=0) if now - started >= self.seconds else self
         grown = Retry.increment(current, method, url, response, error, _pool, _stacktrace)

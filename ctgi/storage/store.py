@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -120,11 +120,18 @@ class Store(Protocol):
         """What killed writers left half-written and nobody touched for so long: a name, and its removal."""
 
 
-def open_store(url: str) -> Store:
+#: Where `check_store` tries; what a kill leaves there is swept by `ctgi.storage.collect`.
+CHECKS = "check"
+
+
+def open_store(url: str, patience: float | None = None) -> Store:
     """The store at `url`: `s3://bucket/prefix`, `file:///folder` or the path of a folder.
 
     The endpoint and the credentials of S3 come from the environment or a file, see
     `ctgi.storage.s3_settings`.
+
+    Args:
+        patience: for who will not wait as long as the settings say, in seconds.
 
     Raises:
         CtgiError: the URL is of another kind, carries a secret, or settings for S3 are missing.
@@ -140,8 +147,12 @@ def open_store(url: str) -> Store:
         if not parts.netloc or parts.query or parts.fragment or (prefix and not _KEY.fullmatch(prefix)):
             raise CtgiError(f"{url}: not an S3 store; write s3://bucket or s3://bucket/prefix")
         from ctgi.storage.s3 import S3Store
+        from ctgi.storage.s3_settings import read_settings
 
-        return S3Store(parts.netloc, prefix)
+        settings = read_settings()
+        if patience is not None:
+            settings = replace(settings, patience=min(patience, settings.patience))
+        return S3Store(parts.netloc, prefix, settings)
     from ctgi.storage.folder import FolderStore
 
     if parts.scheme == "file":
@@ -174,7 +185,7 @@ def check_store(store: Store) -> None:
         CtgiError: one of them fails; or the store creates over what is there, as some S3 servers do that
             ignore `If-None-Match`: two publishers could not be kept apart there.
     """
-    key, content = f"check/{uuid.uuid4().hex}", b"written by a check of the store; may be deleted"
+    key, content = f"{CHECKS}/{uuid.uuid4().hex}", b"written by a check of the store; may be deleted"
     try:
         store.put(key, content, only_if_absent=True)
         if store.read(key) != content:

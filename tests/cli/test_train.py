@@ -24,6 +24,9 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[SimpleNamespace]:
     ) -> SimpleNamespace:
         given = {"settings": settings, "samples": samples, "val": val, "encoder": encoder, "out": out}
         calls.append(SimpleNamespace(**given, **more))
+        (out / "best").mkdir(parents=True, exist_ok=True)
+        card = {"training set": "1", "validation set": "2", "initial weights": "3"}
+        (out / "run.json").write_text(json.dumps(card), encoding="utf-8")
         history = ({},) * (settings.epochs - 1 if settings.patience else settings.epochs)
         return SimpleNamespace(
             metrics={"R@1": 50.0}, seconds=1.0, best_epoch=1, best=out / "best", history=history

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import builtins
+import dis
 import inspect
 import json
 import os
@@ -75,6 +77,13 @@ def test_every_input_and_output_is_described(name: str) -> None:
     described = inspect.getdoc(function_of(name)) or ""
     for argument in inspect.signature(function_of(name)).parameters:
         assert f"\n    {argument}: " in described, f"{name}: {argument}"
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_steps_body_needs_nothing_from_outside_of_it(name: str) -> None:
+    """A lightweight component is the function alone: what its file imports is not there."""
+    used = {one.argval for one in dis.get_instructions(function_of(name)) if one.opname == "LOAD_GLOBAL"}
+    assert used <= set(vars(builtins)), f"{name} uses {sorted(used - set(vars(builtins)))}"
 
 
 def call(name: str, *words: str) -> subprocess.CompletedProcess[str]:

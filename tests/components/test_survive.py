@@ -86,7 +86,7 @@ def settled(server: ChatServer, count: int) -> None:
     time.sleep(0.7)
 
 
-@pytest.mark.parametrize("answers", [1, 10, 23])
+@pytest.mark.parametrize("answers", [3, 17])
 def test_kill_9_and_again_asks_nothing_twice(shard: dict[str, str], tmp_path: Path, answers: int) -> None:
     gate = Gate(answers)
     with chat_server(gate) as server:

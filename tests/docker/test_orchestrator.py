@@ -38,6 +38,12 @@ def test_it_is_not_root_and_writes_nowhere_but_tmp(docker, orchestrator: str) ->
     assert docker("run", "--rm", *entry).stdout.split()[3:] == ["/data", "/tmp"]
 
 
+def test_lineage_records_name_the_revision(docker, orchestrator: str) -> None:  # type: ignore[no-untyped-def]
+    program = "from ctgi.export.lineage import git_revision; print(git_revision())"
+    entry = ("--entrypoint", "python", orchestrator, "-c", program)
+    assert docker("run", *HARDENED, *entry).stdout.strip() == "abc"
+
+
 def test_it_holds_no_training_no_kubeflow_no_pip(docker, orchestrator: str) -> None:  # type: ignore[no-untyped-def]
     program = (
         "import importlib.util as u, sys\n"

@@ -71,5 +71,8 @@ def test_pictures_to_a_release_each_step_a_container(
 
     [published] = versions(open_store(str(place / "store")), "ctgi")
     assert published.facts["parity"]["rank_agreement"] == 1.0
+    said = [json.loads(file.read_text()) for file in (place / "store").rglob("lineage.json")]
+    identity = docker("image", "inspect", "--format", "{{.Id}}", image).stdout.strip()
+    assert said and {one["image"] for one in said} == {identity}
     states = [json.loads(file.read_text()) for file in (place / "work" / "runs").iterdir()]
     assert [state["state"] for state in states] == ["SUCCEEDED"]

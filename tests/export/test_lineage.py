@@ -72,6 +72,29 @@ def test_a_digest_may_be_given_and_a_file_has_its_record_beside_it(tmp_path):
     assert second["inputs"]["table"]["digest"] == f"sha256:{hashlib.sha256(b'x').hexdigest()}"
 
 
+def test_a_path_whose_digest_is_known_is_not_read(step, tmp_path):
+    captions = step("captions")
+    (captions / "data").write_text("another digest would be found")
+    record = lineage("checkpoint", {"captions": (captions, "sha256:known")})
+    assert record["inputs"] == {"captions": {"name": "captions", "digest": "sha256:known"}}
+    assert record["parents"] == [read_lineage(captions)["id"]]
+    assert lineage("x", {"encoder": (tmp_path / "nowhere", "sha256:0")})["parents"] == []
+
+
+def test_work_that_was_done_before_keeps_its_record(tmp_path, monkeypatch, fresh_revision):
+    monkeypatch.setenv("CTGI_GIT_REVISION", "one")
+    write_lineage(tmp_path, first := lineage("captions", {}, metrics={"rows": 1}))
+    git_revision.cache_clear()
+    monkeypatch.setenv("CTGI_GIT_REVISION", "two")
+    write_lineage(tmp_path, lineage("captions", {}, metrics={"rows": 1}))
+    assert read_lineage(tmp_path) == first
+    write_lineage(tmp_path, lineage("captions", {}, metrics={"rows": 2}))
+    assert (read_lineage(tmp_path)["metrics"], read_lineage(tmp_path)["git"]) == ({"rows": 2}, "two")
+    (tmp_path / "lineage.json").write_text("{")
+    write_lineage(tmp_path, first)
+    assert read_lineage(tmp_path) == first
+
+
 def test_a_folder_is_known_by_its_content_alone(step, tmp_path):
     one, before = step("one"), folder_sha256(tmp_path / "one")
     write_lineage(one, lineage("again", {}))

@@ -18,7 +18,14 @@ from components.checks import Check, check_model, check_store, check_workspace, 
 from ctgi.cli.main import main
 from ctgi.errors import CtgiError
 from pipelines.cluster import Cluster
-from pipelines.preflight import check_docker, check_gpus, check_here, check_registry, check_seen
+from pipelines.preflight import (
+    check_docker,
+    check_gpus,
+    check_here,
+    check_pictures,
+    check_registry,
+    check_seen,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -116,6 +123,16 @@ def test_containers_see_nothing_outside_of_the_root(tmp_path: Path) -> None:
     assert check.ok is False and "work (" in check.said and "pictures" not in check.said
 
 
+def test_folders_that_are_read_have_to_hold_something(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    given = {"pictures": str(tmp_path / "none"), "data": str(tmp_path / "empty"), "gallery_pictures": ""}
+    check = check_pictures(given)
+    assert check.ok is False and "pictures" in check.said and "none): no such folder; data" in check.said
+    (tmp_path / "empty" / "a.png").write_bytes(b"x")
+    assert check_pictures({"pictures": str(tmp_path / "empty"), "data": ""}).ok is True
+    assert check_pictures({"pictures": "s3://bucket/photos"}).ok is None
+
+
 def test_gpus_cannot_be_counted_without_a_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
@@ -129,6 +146,8 @@ def test_a_workspace_a_store_and_a_model_that_are_not_there(tmp_path: Path) -> N
     assert check_workspace("relative").ok is False
     assert check_store(str(tmp_path / "store")).ok is True
     assert check_store("http://host/store").ok is False
+    with_secret = check_store("s3://key:secret@bucket/x")
+    assert with_secret.ok is False and "secret" not in str(with_secret).replace("_SECRET", "").lower()
     assert check_model("http://127.0.0.1:9/v1", "m").ok is False
 
 

@@ -121,12 +121,26 @@ def test_the_gate_stands_before_what_is_published(compiled: dict[str, str]) -> N
     assert "promote" not in outside and "publish" not in outside
 
 
-def test_kubernetes_resources_and_the_trainjob(compiled: dict[str, str]) -> None:
-    pipeline, version = yaml.safe_load_all(compiled["ctgi_train.k8s.yaml"])
+@pytest.mark.parametrize("name", PIPELINES)
+def test_the_kubernetes_resources_hold_the_very_same_pipeline(compiled: dict[str, str], name: str) -> None:
+    from google.protobuf import json_format
+    from kfp.pipeline_spec import pipeline_spec_pb2
+
+    pipeline, version = yaml.safe_load_all(compiled[f"{name}.k8s.yaml"])
+    assert [one["apiVersion"] for one in (pipeline, version)] == ["pipelines.kubeflow.org/v2beta1"] * 2
     assert (pipeline["kind"], version["kind"]) == ("Pipeline", "PipelineVersion")
-    assert version["metadata"]["name"] == compiling.version_name("ctgi_train")
+    assert pipeline["metadata"]["name"] == name.replace("_", "-")
+    assert version["metadata"]["name"] == compiling.version_name(name)
     assert version["spec"]["pipelineName"] == pipeline["metadata"]["name"]
+    spec, platform = yaml.safe_load_all(compiled[f"{name}.yaml"])
+    assert version["spec"]["pipelineSpec"] == spec and version["spec"]["platformSpec"] == platform
+    parsed = json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())  # unknown fields are refused
+    assert parsed.pipeline_info.name == name.replace("_", "-")
+
+
+def test_the_trainjob(compiled: dict[str, str]) -> None:
     job = yaml.safe_load(compiled["trainjob.yaml"])
+    assert job["apiVersion"] == "trainer.kubeflow.org/v1alpha1"
     assert job["kind"] == "TrainJob" and job["spec"]["trainer"]["numNodes"] == 2
 
 
@@ -138,6 +152,7 @@ def test_a_cluster_without_gpus_and_without_a_claim(tmp_path: Path) -> None:
     spec, platform = documents(compiling.text("ctgi_train", Cluster.read(file)))
     train = spec["deploymentSpec"]["executors"]["exec-train"]["container"]
     assert "accelerator" not in train["resources"] and train["image"] == "reg.example/ctgi@sha256:1"
+    assert {"name": "CTGI_IMAGE_DIGEST", "value": "sha256:1"} in train["env"]  # for the lineage records
     assert all("pvcMount" not in step for step in platform.values())
 
 

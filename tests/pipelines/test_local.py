@@ -124,7 +124,7 @@ def test_pictures_to_a_published_release_killed_on_the_way(world: World, tmp_pat
 
     fetched = fetch(open_store(world.store), "ctgi", "latest", tmp_path / "fetched").folder
     kinds = [record["kind"] for _, record in chain(read_lineage(fetched))]
-    assert kinds == ["release", "checkpoint", "captions"]
+    assert kinds == ["release", "checkpoint", "captions", "captions", "captions"]  # of all, and of two shards
     states = [json.loads(file.read_text()) for file in (tmp_path / "work" / "runs").iterdir()]
     assert [state["state"] for state in states] == ["SUCCEEDED", "SUCCEEDED"]
 
@@ -133,6 +133,8 @@ def test_pictures_to_a_published_release_killed_on_the_way(world: World, tmp_pat
 
 
 def _gallery_is_incremental(world: World) -> None:
+    from ctgi.export.lineage import chain, read_lineage
+
     place = world.place / "galleries"
     given = {"pictures": world.pictures, "gallery": place, "per_shard": 4}
     world.run("ctgi_gallery", **given)
@@ -149,6 +151,8 @@ def _gallery_is_incremental(world: World) -> None:
     paths = {payload["path"] for payload in after.payloads(after.ids)}
     assert paths == {"new.png", "moved.png", "2.png", *(f"{number}.png" for number in range(3, 8))}
     assert "3 added or moved, 2 removed, 8 held" in Path(told["log"]).read_text(encoding="utf-8")
+    kinds = {record["kind"] for _, record in chain(read_lineage(folder))}
+    assert kinds == {"gallery", "release", "checkpoint", "captions"}
     untouched = [key for key in before.ids if key in after]
     assert len(untouched) == 6
     assert (before.vectors(untouched) == after.vectors(untouched)).all()

@@ -66,6 +66,7 @@ def test_training_takes_the_flags_of_ctgi_train() -> None:
     [
         {"server": "http://user:secret@host/v1", "model": "m"},
         {"server": "ftp://host", "model": "m"},
+        {"store": "s3://key:secret@bucket/x"},
         {"store": "http://host"},
         {"release": "../up"},
         {"release": ""},
@@ -73,8 +74,9 @@ def test_training_takes_the_flags_of_ctgi_train() -> None:
     ],
 )
 def test_values_that_are_not_allowed(values: dict[str, Any]) -> None:
-    with pytest.raises(CtgiError):
+    with pytest.raises(CtgiError) as error:
         check(values)
+    assert "secret@" not in str(error.value)
 
 
 def test_a_file_that_is_none_or_no_mapping(tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -137,6 +140,58 @@ def test_a_server_too_old_and_one_that_is_not_there(
     assert main(words) == 2
     err = capsys.readouterr().err
     assert "cannot be reached" in err and "Traceback" not in err
+
+
+@contextmanager
+def another_server(status: int, body: bytes) -> Iterator[str]:
+    """What may stand where the API was expected: a login's page, a gateway, something that speaks JSON."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json" if body[:1] == b"{" else "text/html")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (200, b"<html><form>Log in</form></html>", "answers with a page"),
+        (403, b'{"message": "RBAC: access denied"}', "says 403 RBAC: access denied; set CTGI_KFP_TOKEN"),
+        (404, b"no such page", "says 404 Not Found; --host may need a path"),
+        (502, b"bad gateway", "says 502 Bad Gateway; see its log"),
+        (200, b"{}", "does not answer as Kubeflow Pipelines does"),
+    ],
+)
+def test_what_is_not_the_api_is_said_in_one_line(
+    status: int, body: bytes, said: str, cluster: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with another_server(status, body) as url:
+        words = ["submit", "ctgi_gallery", "--host", url, "--cluster", str(cluster), "--no-preflight", *WORDS]
+        assert main(words) == 2
+    err = capsys.readouterr().err
+    assert said in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("host", ["kfp.example.org", "ftp://kfp.example.org", ""])
+def test_a_host_that_is_no_url(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["submit", "ctgi_gallery", "--host", host, *WORDS]) == 2
+    assert "write https://" in capsys.readouterr().err
 
 
 def test_nothing_is_sent_for_parameters_that_are_wrong(api: KfpApi, cluster: Path) -> None:

@@ -9,6 +9,8 @@ import time
 import pytest
 
 from ctgi.errors import CtgiError
+from ctgi.storage.fetch import fetch
+from ctgi.storage.releases import publish
 from ctgi.storage.store import AlreadyThere, check_store, open_store
 from tests.storage.fault_proxy import Fault, fault_proxy
 from tests.storage.seaweed import free_ports, start
@@ -150,6 +152,29 @@ def test_what_an_interrupted_get_brought_is_not_asked_for_again(proxied, tmp_pat
     open_store(store.url).get("file", tmp_path / "got")
     assert (tmp_path / "got").read_bytes() == data and proxy.passed < 3 << 20
     assert os.listdir(tmp_path) == ["got"]
+
+
+def test_of_files_that_come_together_one_is_refused_and_the_other_goes_on_later(proxied, tmp_path):
+    store, proxy = proxied
+    (tmp_path / "release").mkdir()
+    for name, size in (("a.onnx", 6 << 20), ("b.onnx", 1 << 20)):
+        (tmp_path / "release" / name).write_bytes(os.urandom(size))
+    publish(store, tmp_path / "release", "person")
+
+    def script(method, path, count):
+        if method != "GET" or "/releases/" not in path:
+            return None
+        return Fault(rate=2 << 20) if "a.onnx" in path else Fault(wait=1, status=403, code="AccessDenied")
+
+    proxy.script, proxy.passed = script, 0
+    with pytest.raises(CtgiError, match="has no right"):
+        fetch(store, "person", "latest", tmp_path / "out")
+    came, proxy.script, proxy.passed = proxy.passed, NONE, 0
+    assert 1 << 20 < came < 5 << 20 and not (tmp_path / "out").exists()  # a.onnx was left where it was
+    fetch(store, "person", "latest", tmp_path / "out")
+    assert proxy.passed < (7 << 20) - came // 2
+    for name in ("a.onnx", "b.onnx"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "release" / name).read_bytes()
 
 
 def test_an_object_that_is_replaced_while_it_is_read_is_not_mixed(proxied):

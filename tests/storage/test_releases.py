@@ -248,11 +248,14 @@ def test_the_policy_keeps_the_last_the_pinned_and_the_young(store, release):
 def test_leftovers_go_when_nobody_can_be_publishing(store, release):
     publish(store, release, "person")
     store.put("releases/person/2-0123456789abcdef/model.onnx", b"half")
+    store.put("check/0123", b"killed while it tried the store")
     assert collect(store, "person").leftovers == ()
     later = datetime.now(UTC) + timedelta(days=2)
-    assert collect(store, "person", now=later).leftovers == ("releases/person/2-0123456789abcdef",)
-    assert collect(store, "person", now=later, dry_run=False).size == 4
+    left = ("releases/person/2-0123456789abcdef", "check/0123")
+    assert collect(store, "person", now=later).leftovers == left and store.exists("check/0123")
+    assert collect(store, "person", now=later, dry_run=False).size == 4 + 31
     assert not store.exists("releases/person/2-0123456789abcdef/model.onnx")
+    assert not store.exists("check/0123")
     assert list(verify(store, resolve(store, "person"))) == []
 
 
