@@ -29,13 +29,14 @@ class LeanMLP(nn.Sequential):
     """A block's c_fc, gelu and c_proj; where a gradient is wanted, the output of gelu is made again."""
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = self.c_fc(x)
-        weight, bias = self.c_proj.weight, self.c_proj.bias
+        layers: Any = self
+        hidden = layers.c_fc(x)
+        weight, bias = layers.c_proj.weight, layers.c_proj.bias
         if not (torch.is_grad_enabled() and hidden.requires_grad):
             return functional.linear(_gelu(hidden), weight, bias)
         # Nothing is cast on the way back, so what autocast would cast is cast here.
         weight, bias = weight.to(hidden.dtype), bias.to(hidden.dtype)
-        result: Tensor = _GeluLinear.apply(hidden, weight, bias)  # type: ignore[no-untyped-call]
+        result: Tensor = _GeluLinear.apply(hidden, weight, bias)
         return result
 
 
