@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measure import Ratio
+from benchmarks.measure import Ratio, peak_memory
 
 SIZE = int(os.environ.get("CTGI_BENCH_EVALUATION_SIZE", "10000"))
 
@@ -70,8 +69,7 @@ def _work(way: str, size: int) -> dict:
 
         metrics = list(evaluate(queries, gallery, owned, owned).summary().values())
     seconds = time.perf_counter() - start
-    mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seconds": seconds, "mib": mib, "metrics": metrics}
+    return {"seconds": seconds, "mib": peak_memory() / 2**20, "metrics": metrics}
 
 
 if __name__ == "__main__":

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 
@@ -49,3 +52,14 @@ def side_by_side(
             call()
             taken.append(time.perf_counter() - start)
     return statistics.median(times[0]), statistics.median(times[1])
+
+
+def peak_memory() -> int:
+    """Bytes that this process has held in memory at the most.
+
+    On Linux getrusage also counts what the parent held when it started this process: its status does not.
+    """
+    status = Path("/proc/self/status")
+    if status.exists() and (found := re.search(r"^VmHWM:\s+(\d+) kB", status.read_text(), re.MULTILINE)):
+        return int(found[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

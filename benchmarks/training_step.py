@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.measure import Ratio, side_by_side
+from benchmarks.measure import Ratio, peak_memory, side_by_side
 from ctgi.encoders.dual import DualEncoder, unit
 from ctgi.encoders.loading import load_encoder
 from ctgi.encoders.tokens import tokenize
@@ -203,14 +203,14 @@ def timed(name: str, tower: str, size: int, repeats: int, threads: int, answer: 
     answer.put((*seconds, worst, trained.batch.ids.shape[1]))
 
 
-def peak_memory(name: str, tower: str, size: int, way: str, threads: int, answer: Any) -> None:
+def memory_of(name: str, tower: str, size: int, way: str, threads: int, answer: Any) -> None:
     """Megabytes that two steps need beyond the model and the batch."""
     torch.set_num_threads(threads)
     trained = Trained(name, tower, size)
     before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     for _ in range(2):
         trained.step(getattr(trained, way))
-    answer.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before) / 1e6)
+    answer.put((peak_memory() - before) / 1e6)
 
 
 def apart(work: Callable[..., None], *given: Any) -> Any:
@@ -254,7 +254,7 @@ def measure(out: Path, tower: str = "small", size: int | None = None, repeats: i
         }
         title = f"{name}, {tower} towers, batch {batch}"
         ratios.append(Ratio(f"training step: {title}", ours, plain, facts=facts))
-        peaks = [apart(peak_memory, name, tower, batch, way) for way in ("ours", "plain")]
+        peaks = [apart(memory_of, name, tower, batch, way) for way in ("ours", "plain")]
         ratios.append(Ratio(f"peak memory of a step: {title}", *peaks, unit="MB", facts=facts))
     return ratios
 
