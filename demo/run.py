@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ctgi.captioning.progress import duration
 from ctgi.errors import CtgiError
+from ctgi.storage.alone import alone
 from demo.models.launch import CLIP, QWEN2VL
 from demo.settings import FULL, SMALL
 from demo.stages import Stages, digest_model
@@ -37,7 +38,7 @@ def guarded(options: argparse.Namespace, work: Callable[[argparse.Namespace], No
     """``work`` with the folder to itself; what is wrong is said in one line. Returns the exit code."""
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     try:
-        with _alone(options.out):
+        with alone(options.out, "--out"):
             work(options)
     except KeyboardInterrupt:
         print("\ndemo: interrupted; run it again to go on", file=sys.stderr)
@@ -70,22 +71,6 @@ def parser(prog: str, described: str | None) -> argparse.ArgumentParser:
         help="of training and of the models' server (default: %(default)s)",
     )
     return parser
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """One run at a time in a folder; the lock goes with the process, however it ends."""
-    import fcntl
-
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CtgiError(
-                f"{out}: another run is at work there; wait for it or choose another --out"
-            ) from None
-        yield
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from typing import Any, TextIO
 from components.binding import ROOT, container_steps, local_steps
 from ctgi.errors import CtgiError
 from ctgi.export.lineage import IMAGE_DIGEST
+from ctgi.storage.alone import alone
 from pipelines.catalog import build
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -61,7 +62,7 @@ def run(
     from kfp import local
 
     root = root.resolve()
-    with _alone(root):
+    with alone(root, "--root"):
         log = root / "logs" / f"{name}-{datetime.now():%Y%m%d-%H%M%S-%f}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         if image:
@@ -190,26 +191,6 @@ def _step_names() -> tuple[str, ...]:
     from components.binding import STEPS
 
     return STEPS
-
-
-@contextlib.contextmanager
-def _alone(root: Path) -> Iterator[None]:
-    """One run at a time in a folder; the lock goes with the process, however it ends."""
-    import fcntl
-
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        lock = (root / ".lock").open("w")
-    except OSError as error:
-        raise CtgiError(f"{root}: cannot be written ({error.strerror}); name another with --root") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CtgiError(
-                f"{root}: another run is at work there; wait, or name another with --root"
-            ) from None
-        yield
 
 
 @contextlib.contextmanager

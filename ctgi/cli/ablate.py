@@ -12,8 +12,7 @@ another machine and copied to runs/ is taken as it is.
 from __future__ import annotations
 
 import argparse
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from ctgi.cli import cells, config, data, mti, reconstructor, server
 from ctgi.cli.evaluate import add_cost
 from ctgi.cli.figures import write_figures
 from ctgi.errors import CtgiError
+from ctgi.storage.alone import alone
 
 if TYPE_CHECKING:
     from ctgi.datasets.annotations import Dataset, Sample
@@ -90,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
     ]
     if options.dry_run:
         return _estimate(options, matrix, samples)
-    with _alone(options.out):
+    with alone(options.out, "--out"):
         return _go(options, matrix, dataset, samples, server.wanted(options))
 
 
@@ -152,19 +152,3 @@ def _estimate(
     figures = print_mti_estimate(options, len(plans) * count, [sample.picture for sample in samples])
     write_figures(options.json, "ablate", {**figures, "cells": plans, "training_steps": steps})
     return 0
-
-
-@contextlib.contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """One run at a time in a folder; the lock goes with the process, however it ends."""
-    import fcntl
-
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CtgiError(
-                f"{out}: another run is at work there; wait for it or choose another --out"
-            ) from None
-        yield
