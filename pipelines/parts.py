@@ -38,6 +38,36 @@ class Inputs:
     min_gain: Any
 
 
+def begin(graph: Graph, inputs: Inputs, per_shard: Any) -> tuple[Any, Any]:
+    """Try everything once, resolve names, plan the shards; returns the last two tasks."""
+    tried = graph.add(
+        "preflight",
+        work=inputs.work,
+        store=inputs.store,
+        server=inputs.server,
+        model=inputs.model,
+        reconstructor_server=inputs.reconstructor_server,
+        reconstructor_model=inputs.reconstructor_model,
+    )
+    names = graph.add(
+        "resolve",
+        store=inputs.store,
+        release=inputs.release,
+        encoder=inputs.encoder,
+        weights=inputs.weights,
+        data=inputs.data,
+        layout=inputs.layout,
+    ).after(tried)
+    plan = graph.add(
+        "plan_shards",
+        pictures=inputs.pictures,
+        layout=inputs.pictures_layout,
+        work=inputs.work,
+        per_shard=per_shard,
+    ).after(names)  # an encoder or data set that is not there is said before anything is spent
+    return names, plan
+
+
 def caption(graph: Graph, inputs: Inputs, plan: Any) -> Any:
     """Interview and reconstruct every shard, then merge; returns the merging task."""
     with dsl.ParallelFor(plan.outputs["Output"], name="shards", parallelism=graph.parallelism) as item:

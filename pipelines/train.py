@@ -45,27 +45,7 @@ def build(graph: Graph) -> Any:
         )  # fmt: skip
         end = graph.add("report_state", pipeline="ctgi_train", work=work)
         with dsl.ExitHandler(end, name="run"):
-            tried = graph.add(
-                "preflight",
-                work=work,
-                store=store,
-                server=server,
-                model=model,
-                reconstructor_server=reconstructor_server,
-                reconstructor_model=reconstructor_model,
-            )
-            names = graph.add(
-                "resolve",
-                store=store,
-                release=release,
-                encoder=encoder,
-                weights=weights,
-                data=data,
-                layout=layout,
-            ).after(tried)
-            plan = graph.add(
-                "plan_shards", pictures=pictures, layout=pictures_layout, work=work, per_shard=per_shard
-            ).after(names)  # an encoder or data set that is not there is said before anything is spent
+            names, plan = parts.begin(graph, inputs, per_shard)
             merged = parts.caption(graph, inputs, plan)
             trained = parts.learn(graph, inputs, names, merged)
             with dsl.If(trained.gate.outputs["Output"] == "pass", name="passed"):
