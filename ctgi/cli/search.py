@@ -194,17 +194,14 @@ async def _search(
             await client.close()
 
 
-PLAIN = "--server and --model add MTI"
-PLAIN_WITH = f"--dossiers weighs what this gallery's pictures answered, {PLAIN}"
-
-
 def _show(options: argparse.Namespace, outcome: SearchOutcome, gallery: Gallery, with_model: bool) -> None:
     paths = _paths(options, outcome, gallery)
     if not with_model and outcome.stop_reason == "off":
         from ctgi.interaction.dossier_store import DOSSIERS
 
         enrolled = (options.gallery / DOSSIERS).exists()
-        print(f"plain search (no chat model was named; {PLAIN_WITH if enrolled else PLAIN})")
+        weighs = "--dossiers weighs what this gallery's pictures answered, " if enrolled else ""
+        print(f"plain search (no chat model was named; {weighs}--server and --model add MTI)")
         for rank, (key, score) in _top(outcome.plain.ids, outcome.plain.scores, options.top):
             print(f"{rank:>3}  {score:6.3f}  {paths[key]}")
         return
