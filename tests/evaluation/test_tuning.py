@@ -75,7 +75,7 @@ def test_whole_numbers_stay_whole_and_unknown_axes_are_refused() -> None:
 def test_every_value_of_the_shipped_axes_is_a_setting(judge: str) -> None:
     for axis, values in AXES[judge].items():
         for value in values:
-            MTIConfig.of({"judge": judge, axis: value})
+            assert getattr(MTIConfig.of({"judge": judge, axis: value}), axis) == value
 
 
 def test_the_record_is_json_and_its_figure_a_picture(tmp_path: Path) -> None:
