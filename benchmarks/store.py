@@ -42,8 +42,8 @@ def measure(out: Path) -> list[Ratio]:
         raise CtgiError(str(error)) from error
 
     from ctgi.storage.fetch import fetch
+    from ctgi.storage.opening import open_store
     from ctgi.storage.releases import publish
-    from ctgi.storage.store import open_store
 
     client = _client(server.endpoint)
     megabytes = int(os.environ.get("CTGI_BENCH_MB", "600"))

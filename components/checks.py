@@ -55,8 +55,8 @@ def check_store(url: str, patience: float | None = None) -> Check:
     """Put, get and delete an object, with at most so many seconds of `patience`."""
     what = f"store {url.rpartition('@')[2] if '://' in url else url}"  # what stands before @ is a secret
     try:
+        from ctgi.storage.opening import open_store
         from ctgi.storage.store import check_store as tried
-        from ctgi.storage.store import open_store
 
         tried(open_store(url, patience))
     except (CtgiError, OSError) as error:

@@ -35,8 +35,8 @@ def promote(
 
 
 def move(store: str, name: str, version: str, fingerprint: str, report: str, gallery: str) -> None:
+    from ctgi.storage.opening import open_store
     from ctgi.storage.releases import pin
-    from ctgi.storage.store import open_store
 
     if gallery and not paths_in(gallery, fingerprint):
         raise CtgiError(f"{gallery}: no gallery of release {fingerprint[:12]} there; run ctgi_gallery first")

@@ -51,8 +51,8 @@ def send(
     from components.gate import load_evaluation
     from ctgi.export.release import Release
     from ctgi.export.triton import as_repository
+    from ctgi.storage.opening import open_store
     from ctgi.storage.releases import publish as publish_release
-    from ctgi.storage.store import open_store
 
     mine = Release.load(exported)
     facts = {

@@ -24,8 +24,9 @@ class Serving:
 
 def serving(store: str, name: str, version: str) -> Serving | None:
     """That version, without one the pinned, else the latest; None where there is none."""
+    from ctgi.storage.opening import open_store
     from ctgi.storage.releases import LATEST, PINNED, resolve
-    from ctgi.storage.store import NotThere, open_store
+    from ctgi.storage.store import NotThere
 
     there = open_store(store)
     for wanted in [version] if version else [PINNED, LATEST]:
@@ -46,7 +47,7 @@ def local_copy(store: str, name: str, version: str, fingerprint: str, work: str)
     """A folder with that release, checked against its fingerprint; fetched once for a workspace."""
     from ctgi.export.release import Release
     from ctgi.storage.fetch import fetch
-    from ctgi.storage.store import open_store
+    from ctgi.storage.opening import open_store
 
     if version == NONE:
         raise CtgiError(f"{store}: no release {name} is published there; run ctgi_train first")

@@ -123,7 +123,7 @@ def bring(pictures: Iterable[Picture], folder: str, layout: str, into: Path) -> 
     root = picture_root(folder, layout)
     if not is_remote(root):
         return Path(root)
-    from ctgi.storage.store import open_store
+    from ctgi.storage.opening import open_store
 
     store = open_store(root)
     for picture in pictures:
@@ -138,7 +138,7 @@ def _files(folder: str, layout: str, split: str) -> tuple[list[tuple[str, Any, i
     """(path below the root, a mark that changes with the file, identity) of every file, and the root."""
     root = picture_root(folder, layout)
     if is_remote(folder):
-        from ctgi.storage.store import open_store
+        from ctgi.storage.opening import open_store
 
         if layout:
             raise CtgiError(f"{folder}: a data set with annotations has to be a folder; mount it")
@@ -166,7 +166,7 @@ def _picture_id(root: str, path: str) -> str:
     from ctgi.datasets.pictures import picture_id
 
     if is_remote(root):
-        from ctgi.storage.store import open_store
+        from ctgi.storage.opening import open_store
 
         return picture_id(open_store(root).read(path))
     return picture_id(Path(root, path).read_bytes())

@@ -177,6 +177,6 @@ def _snapshot(database: Path, copy: Path) -> Path:
 
 
 def _store(url: str) -> Any:
-    from ctgi.storage.store import open_store
+    from ctgi.storage.opening import open_store
 
     return open_store(url)

@@ -31,8 +31,8 @@ def _local(artifact: Path) -> dict[str, Any]:
 
 def _published(options: argparse.Namespace) -> dict[str, Any]:
     from ctgi.export.lineage import LINEAGE, check_lineage
+    from ctgi.storage.opening import open_store
     from ctgi.storage.releases import resolve
-    from ctgi.storage.store import open_store
 
     store = open_store(options.store)
     manifest = resolve(store, options.subject[0], options.version or "latest")

@@ -266,7 +266,7 @@ _RUN: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
 
 
 def _store(options: argparse.Namespace) -> Store:
-    from ctgi.storage.store import open_store
+    from ctgi.storage.opening import open_store
 
     if options.store is None:
         raise CtgiError("no store was named: --store s3://bucket/prefix, or a folder")

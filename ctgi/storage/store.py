@@ -9,17 +9,16 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import unquote, urlsplit
 
 from ctgi.errors import CtgiError
 
 Progress = Callable[[int], None]
 # No part starts with a dot (no "..", and hidden names are free for half-written files), none is empty.
-_KEY = re.compile(r"(?![.])[^/\\\x00-\x1f\x7f]+(/(?![.])[^/\\\x00-\x1f\x7f]+)*")
+KEY = re.compile(r"(?![.])[^/\\\x00-\x1f\x7f]+(/(?![.])[^/\\\x00-\x1f\x7f]+)*")
 # The longest key of S3 is 1024 bytes and the prefix of the URL counts, too.
 _KEY_BYTES = 900
 
@@ -124,46 +123,6 @@ class Store(Protocol):
 CHECKS = "check"
 
 
-def open_store(url: str, patience: float | None = None) -> Store:
-    """The store at `url`: `s3://bucket/prefix`, `file:///folder` or the path of a folder.
-
-    The endpoint and the credentials of S3 come from the environment or a file, see
-    `ctgi.storage.s3_settings`.
-
-    Args:
-        patience: for who will not wait as long as the settings say, in seconds.
-
-    Raises:
-        CtgiError: the URL is of another kind, carries a secret, or settings for S3 are missing.
-    """
-    parts = urlsplit(url)
-    if parts.scheme == "s3":
-        if parts.username or parts.password:  # and do not repeat it
-            raise CtgiError(
-                "the store's URL carries credentials; take them out and set CTGI_S3_ACCESS_KEY and "
-                "CTGI_S3_SECRET_KEY, or CTGI_S3_CREDENTIALS_FILE"
-            )
-        prefix = parts.path.strip("/")
-        if not parts.netloc or parts.query or parts.fragment or (prefix and not _KEY.fullmatch(prefix)):
-            raise CtgiError(f"{url}: not an S3 store; write s3://bucket or s3://bucket/prefix")
-        from ctgi.storage.s3 import S3Store
-        from ctgi.storage.s3_settings import read_settings
-
-        settings = read_settings()
-        if patience is not None:
-            settings = replace(settings, patience=min(patience, settings.patience))
-        return S3Store(parts.netloc, prefix, settings)
-    from ctgi.storage.folder import FolderStore
-
-    if parts.scheme == "file":
-        if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
-            raise CtgiError(f"{url}: not a folder; write file:///absolute/path")
-        return FolderStore(Path(unquote(parts.path)))
-    if "://" in url or not url:
-        raise CtgiError(f"{url or 'an empty text'}: no store; name s3://bucket/prefix or a folder")
-    return FolderStore(Path(url))
-
-
 def check_key(key: str) -> str:
     """`key` itself.
 
@@ -171,7 +130,7 @@ def check_key(key: str) -> str:
         CtgiError: it is empty, too long, or has a part that is empty, starts with a dot or could leave the
             store.
     """
-    if len(key.encode("utf-8", "surrogatepass")) > _KEY_BYTES or not _KEY.fullmatch(key):
+    if len(key.encode("utf-8", "surrogatepass")) > _KEY_BYTES or not KEY.fullmatch(key):
         raise CtgiError(
             f"{key[:100]!r}: not a key of a store; use names joined by '/', none of them starting with a dot"
         )

@@ -126,8 +126,8 @@ def release(world: World, out: Path) -> Any:
 def published(world: World, out: Path) -> Any:
     """One version, whole, and the same files when it is fetched."""
     from ctgi.storage.fetch import fetch
+    from ctgi.storage.opening import open_store
     from ctgi.storage.releases import verify, versions
-    from ctgi.storage.store import open_store
 
     store = open_store(world.given["store"])
     [manifest] = versions(store, "ctgi")
@@ -140,8 +140,8 @@ def published(world: World, out: Path) -> Any:
 
 
 def pinned(world: World, out: Path) -> Any:
+    from ctgi.storage.opening import open_store
     from ctgi.storage.releases import pins
-    from ctgi.storage.store import open_store
 
     return pins(open_store(world.given["store"]), "ctgi")
 

@@ -72,8 +72,8 @@ def in_s3(world: World, s3_server: Any, monkeypatch: pytest.MonkeyPatch) -> Worl
 
 def what_is_seen_is_whole(world: World) -> int:
     """The number of versions that a reader sees, each of them whole."""
+    from ctgi.storage.opening import open_store
     from ctgi.storage.releases import verify, versions
-    from ctgi.storage.store import open_store
 
     store = open_store(world.given["store"])
     seen = versions(store, "ctgi")

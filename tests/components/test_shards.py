@@ -106,7 +106,7 @@ def test_an_empty_folder_and_none_at_all_are_named(tmp_path: Path) -> None:
 def test_pictures_in_an_object_store_are_found_and_brought(
     pictures: Path, tmp_path: Path, s3_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ctgi.storage.store import open_store
+    from ctgi.storage.opening import open_store
 
     s3_server.into(monkeypatch)
     url = s3_server.url("pictures")

@@ -66,8 +66,8 @@ def test_pictures_to_a_release_each_step_a_container(
     assert ended.steps["failed"] == 0 and ended.steps["ran"] >= 10
     assert asked >= 1 + 4 * 2  # the preflight's call; a description and an answer a picture
 
+    from ctgi.storage.opening import open_store
     from ctgi.storage.releases import versions
-    from ctgi.storage.store import open_store
 
     [published] = versions(open_store(str(place / "store")), "ctgi")
     assert published.facts["parity"]["rank_agreement"] == 1.0

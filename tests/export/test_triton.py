@@ -17,8 +17,8 @@ from ctgi.export.runtime import OnnxEncoders
 from ctgi.export.triton import as_repository, write_model_repository
 from ctgi.export.triton_config import TritonOptions
 from ctgi.storage.fetch import fetch
+from ctgi.storage.opening import open_store
 from ctgi.storage.releases import publish
-from ctgi.storage.store import open_store
 from tests.export.tritonserver import triton
 from tests.storage.seaweed import ACCESS_KEY, SECRET_KEY, s3_server
 

@@ -81,8 +81,8 @@ def world(tmp_path: Path, s3_server: Any, dataset: Path, clip: Path, monkeypatch
 def test_pictures_to_a_published_release_killed_on_the_way(world: World, tmp_path: Path) -> None:
     from ctgi.export.lineage import chain, read_lineage
     from ctgi.storage.fetch import fetch
+    from ctgi.storage.opening import open_store
     from ctgi.storage.releases import versions
-    from ctgi.storage.store import open_store
 
     def slow(body: dict[str, Any], number: int) -> Reply:
         return Reply(answer(body).body, delay=0.1)
@@ -161,8 +161,8 @@ def _gallery_is_incremental(world: World) -> None:
 
 
 def _refresh_waits_until_enough_has_come(world: World) -> None:
+    from ctgi.storage.opening import open_store
     from ctgi.storage.releases import pins, versions
-    from ctgi.storage.store import open_store
 
     store = open_store(world.store)
     given = {**world.training, "gallery": world.place / "galleries", "gallery_pictures": world.pictures}

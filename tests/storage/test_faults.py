@@ -10,8 +10,9 @@ import pytest
 
 from ctgi.errors import CtgiError
 from ctgi.storage.fetch import fetch
+from ctgi.storage.opening import open_store
 from ctgi.storage.releases import publish
-from ctgi.storage.store import AlreadyThere, check_store, open_store
+from ctgi.storage.store import AlreadyThere, check_store
 from tests.storage.fault_proxy import Fault, fault_proxy
 from tests.storage.seaweed import free_ports, start
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from ctgi.storage.fetch import fetch
+from ctgi.storage.opening import open_store
 from ctgi.storage.releases import names, publish, resolve, verify
-from ctgi.storage.store import NotThere, open_store
+from ctgi.storage.store import NotThere
 from tests.storage.fault_proxy import Fault, fault_proxy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,7 +22,7 @@ PUBLISH = """
 import pathlib, sys, time
 from ctgi.errors import CtgiError
 from ctgi.storage.releases import publish
-from ctgi.storage.store import open_store
+from ctgi.storage.opening import open_store
 url, folder, version, start = sys.argv[1:]
 store = open_store(url)
 time.sleep(max(0, float(start) - time.time()))
@@ -34,7 +35,7 @@ except CtgiError as error:
 FETCH = """
 import pathlib, sys
 from ctgi.storage.fetch import fetch
-from ctgi.storage.store import open_store
+from ctgi.storage.opening import open_store
 done = fetch(open_store(sys.argv[1]), "person", "latest", pathlib.Path(sys.argv[2]))
 print("already" if done.already else "fetched")
 """

@@ -14,8 +14,9 @@ from ctgi.storage.collect import Policy, collect
 from ctgi.storage.digest import bytes_sha256, file_sha256
 from ctgi.storage.fetch import fetch
 from ctgi.storage.manifest import Item, Manifest, manifest_key, read_manifest
+from ctgi.storage.opening import open_store
 from ctgi.storage.releases import names, pin, pins, publish, resolve, unpin, verify, versions
-from ctgi.storage.store import AlreadyThere, Damaged, NotThere, open_store
+from ctgi.storage.store import AlreadyThere, Damaged, NotThere
 
 NOW = timedelta()
 

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctgi.errors import CtgiError
-from ctgi.storage.store import AlreadyThere, Damaged, NotThere, check_key, check_store, open_store
+from ctgi.storage.opening import open_store
+from ctgi.storage.store import AlreadyThere, Damaged, NotThere, check_key, check_store
 from tests.storage.seaweed import READER, READER_SECRET
 
 
