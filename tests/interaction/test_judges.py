@@ -3,154 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections import Counter
-from itertools import product
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from ctgi.captioning.composer import Composer
 from ctgi.captioning.pair_filter import PairFilter
-from ctgi.captioning.pool import default_pool
 from ctgi.captioning.transcript import Pair
 from ctgi.errors import CtgiError
-from ctgi.interaction.anchor import Judged, Verdict
-from ctgi.interaction.answers import read_answers
 from ctgi.interaction.config import MTIConfig
-from ctgi.interaction.dossier import Answer, Dossiers
-from ctgi.interaction.dossier_store import packed_answers
-from ctgi.interaction.judging import judge_soft
-from ctgi.interaction.mti import MTI, SearchOutcome, StopReason
+from ctgi.interaction.mti import MTI, StopReason
 from ctgi.interaction.rerank import Ranking, Scoring, merged, trusted
-from ctgi.interaction.vocabulary import default_vocabulary
 from ctgi.mllm.chat import ChatError, ChatReply, ChatRequest
-
-POOL = default_pool()
-QUESTIONS = {question.topic: question for question in POOL}
-ASKED = {question.question: question.topic for question in POOL}
-SENTENCES = {
-    "gender": "The person is a {}.",
-    "hair": "The person has {} hair.",
-    "upper": "The person wears a {}.",
-    "lower": "The person wears {}.",
-    "bag": "The person carries a {}.",
-    "hat": "The person wears a {}.",
-}
-CHOICES = {
-    "gender": ("man", "woman"),
-    "hair": ("long black", "short brown"),
-    "upper": ("red jacket", "blue coat", "green hoodie"),
-    "lower": ("black jeans", "grey shorts"),
-    "bag": ("green backpack", "brown handbag"),
-    "hat": ("white cap", "black beanie"),
-}
-WORDS = sorted({word for values in CHOICES.values() for value in values for word in value.split()})
-
-
-def people(count: int, seed: int = 0) -> dict[str, dict[str, str]]:
-    """Different people, two pictures each."""
-    every = [dict(zip(CHOICES, values, strict=True)) for values in product(*CHOICES.values())]
-    chosen = np.random.default_rng(seed).permutation(len(every))[: count // 2]
-    return {f"{row:02d}{view}": every[row] for row in chosen for view in "ab"}
-
-
-def encode(texts: list[str]) -> np.ndarray:
-    """A text as its words. The encoder does not see bags and hats: that is what answers are good for."""
-    seen = [word for word in WORDS if not any(word in v for t in ("bag", "hat") for v in CHOICES[t])]
-    rows = [
-        [0.3 + text.lower().replace(".", " ").replace(",", " ").split().count(word) for word in seen]
-        for text in texts
-    ]
-    vectors = np.array(rows, dtype=np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-class Shelf:
-    """A gallery by brute force; a picture's vector is its person's with a little of its own."""
-
-    def __init__(self, some: dict[str, dict[str, str]]) -> None:
-        self.ids = list(some)
-        own = np.random.default_rng(1).normal(0, 0.03, (len(some), len(encode(["x"])[0])))
-        table = encode([" ".join(person.values()) for person in some.values()]) + own.astype(np.float32)
-        self.table = table / np.linalg.norm(table, axis=1, keepdims=True)
-        self.batches: list[int] = []
-
-    def search(self, vectors: np.ndarray, k: int) -> SimpleNamespace:
-        self.batches.append(len(vectors))
-        scores = vectors @ self.table.T
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        return SimpleNamespace(
-            ids=[[self.ids[i] for i in row] for row in order],
-            scores=np.take_along_axis(scores, order, axis=1),
-        )
-
-    def vectors(self, ids: list[str]) -> np.ndarray:
-        return self.table[[self.ids.index(name) for name in ids]]
-
-
-class Model:
-    """Looks at the picture it is shown; says "yes" if it has every word of the description that it knows."""
-
-    model = "toy"
-
-    def __init__(self, fail: str = "") -> None:
-        self.calls: Counter[str] = Counter()
-        self.fail = fail
-
-    async def chat(self, request: ChatRequest) -> ChatReply:
-        self.calls[request.purpose] += 1
-        if request.purpose == self.fail:
-            raise ChatError("the server is gone", "unreachable")
-        person = json.loads(SHOWN[request.picture_id or ""])
-        asked = request.messages[-1]["content"][1]["text"]
-        if request.purpose == "judge":
-            said = set(asked.lower().replace(".", " ").replace(",", " ").split()) & set(WORDS)
-            share = len(said & set(" ".join(person.values()).split())) / len(said) if said else 1.0
-            yes = 0.05 + 0.9 * share
-            return ChatReply("yes" if share == 1 else "no", 0.9, {"yes": yes, "no": 1 - yes}, 50, 1, 0.0)
-        topic = ASKED[asked.removesuffix(" Answer in one short sentence.")]
-        text = SENTENCES[topic].format(person[topic]) if topic in person else "Cannot tell."
-        return ChatReply(text, 0.9, None, 50, 8, 0.0)
-
-
-SHOWN: dict[str, str] = {}
-
-
-def picture(name: str) -> bytes:
-    return b"\x89PNG\r\n\x1a\n" + SHOWN[name].encode()
-
-
-def dossiers(some: dict[str, dict[str, str]]) -> Dossiers:
-    """What each picture answers, read as at enrolment."""
-    vocabulary = default_vocabulary()
-    rows, said = [], []
-    for person in some.values():
-        texts = {t: SENTENCES[t].format(person[t]) if t in person else "Cannot tell." for t in QUESTIONS}
-        replies = {t: ChatReply(text, 0.9, None, 1, 1, 0.0) for t, text in texts.items()}
-        rows.append(read_answers(replies, QUESTIONS, vocabulary))
-        said.append(packed_answers(Answer(topic, text, 0.9) for topic, text in texts.items()))
-    tables = tuple(np.stack(tables) for tables in zip(*rows, strict=True))
-    return Dossiers(vocabulary.facets, tuple(some), tables, "toy", "p", tuple(said))
-
-
-def search(
-    query: str,
-    some: dict[str, dict[str, str]],
-    *,
-    model: Model | None = None,
-    held: bool = True,
-    **settings: object,
-) -> tuple[SearchOutcome, Shelf]:
-    SHOWN.clear()
-    SHOWN.update({name: json.dumps(person) for name, person in some.items()})
-    shelf = Shelf(some)
-    config = MTIConfig(scale="cosine", **{"xi": 1.5, "depth": 20, **settings})  # type: ignore[arg-type]
-    mti = MTI(
-        encode, shelf, model, picture, POOL, Composer(), config, dossiers=dossiers(some) if held else None
-    )
-    return asyncio.run(mti.search(query)), shelf
+from tests.interaction.small_world import (
+    CHOICES,
+    POOL,
+    SHOWN,
+    Model,
+    Shelf,
+    dossiers,
+    encode,
+    people,
+    picture,
+    search,
+)
 
 
 def the_paper(
@@ -314,95 +190,6 @@ def test_a_score_is_the_largest_of_eq_7_over_similarity_and_answers() -> None:
     assert outcome.scores(shelf.table, shelf.ids) == pytest.approx(list(expected.values()), abs=1e-5)
 
 
-def test_the_live_judge_is_weighed_by_its_probability() -> None:
-    some, model = people(36), Model()
-    outcome, _ = search(
-        "someone in black jeans with a white cap", some, model=model, judge="soft", k=20, held=False
-    )
-    assert model.calls["judge"] == 20 == len(outcome.judged)
-    first = some[outcome.ranking.ids[0]]
-    assert first["lower"] == "black jeans" and first["hat"] == "white cap"
-    assert outcome.anchor is not None and some[outcome.anchor]["hat"] == "white cap"
-
-
-class Gone(Model):
-    """Leaves after `quick` judgements."""
-
-    def __init__(self, quick: int) -> None:
-        super().__init__()
-        self.quick = quick
-
-    async def chat(self, request: ChatRequest) -> ChatReply:
-        if self.calls["judge"] >= self.quick:
-            raise ChatError("the server is gone", "unreachable")
-        return await super().chat(request)
-
-
-class Slow(Model):
-    """Answers about the first `quick` pictures at once and about the others never."""
-
-    def __init__(self, quick: int) -> None:
-        super().__init__()
-        self.quick = quick
-
-    async def chat(self, request: ChatRequest) -> ChatReply:
-        if self.calls["judge"] >= self.quick:
-            assert request.deadline is not None
-            await asyncio.sleep(min(request.deadline, 5.0))
-            raise ChatError(f"no reply within {request.deadline:g} s", "deadline")
-        return await super().chat(request)
-
-
-@pytest.mark.parametrize("limit", ["deadline", "max_calls", "gone"])
-def test_a_soft_search_that_is_cut_short_weighs_what_was_judged(limit: str) -> None:
-    some, query = people(36), "someone in black jeans with a white cap"
-    models = {"deadline": Slow(8), "max_calls": Model(), "gone": Gone(8)}
-    settings = {"deadline": {"deadline": 0.4}, "max_calls": {"max_calls": 8}, "gone": {}}[limit]
-    outcome, shelf = search(query, some, model=models[limit], judge="soft", held=False, wave=8, **settings)
-    reason = {"deadline": StopReason.DEADLINE, "max_calls": StopReason.MAX_CALLS, "gone": "model_failed"}
-    assert outcome.stop_reason == reason[limit] and len(outcome.judged) == 8 and outcome.note
-    whole, _ = search(query, some, model=Model(), judge="soft", held=False, k=8, lam=1.0)
-    assert outcome.ranking == whole.ranking != outcome.plain  # as if there had been no other candidates
-    similarity = dict(zip(outcome.plain.ids, outcome.plain.scores, strict=True))
-    now = dict(zip(outcome.ranking.ids, outcome.ranking.scores, strict=True))
-    for name in outcome.plain.ids[8:]:
-        assert now[name] == pytest.approx(similarity[name], abs=1e-6)
-
-
-def test_a_soft_search_without_any_judgement_keeps_the_plain_ranking() -> None:
-    outcome, _ = search("a woman", people(36), model=Slow(0), judge="soft", held=False, deadline=0.2)
-    assert outcome.stop_reason is StopReason.DEADLINE and outcome.ranking == outcome.plain
-
-
-def test_failed_judgements_of_the_soft_judge_keep_their_similarity() -> None:
-    async def judge(name: str) -> Verdict:
-        if name in ("a", "d"):
-            raise ChatError("refused this picture", "request")
-        return Verdict(name == "c", 0.9 if name == "c" else 0.1)
-
-    judged: list[Judged] = []
-    candidates = [(name, 0.5 - 0.01 * rank) for rank, name in enumerate("abcd")]
-    found = asyncio.run(judge_soft(candidates, judge, judged, MTIConfig(wave=2), sure=False, another=None))
-    assert [one.fits for one in judged] == [None, False, True, None] and found.cut_short is None
-    assert found.evidence["a"] == found.evidence["d"] == 0 and found.evidence["b"] < 0 < found.evidence["c"]
-
-
-def test_a_sure_top_candidate_still_ends_the_soft_search() -> None:
-    model = Model()
-    outcome, _ = search("a person", people(36), model=model, judge="soft", xi=0.1, held=False)
-    assert outcome.stop_reason is StopReason.EARLY_STOP and model.calls == {"judge": 1}
-
-
-def test_a_server_without_probabilities_is_taken_at_its_word() -> None:
-    async def judge(name: str) -> Verdict:
-        return Verdict(name == "b")
-
-    judged: list[Judged] = []
-    candidates = [("a", 0.5), ("b", 0.49), ("c", 0.48)]
-    found = asyncio.run(judge_soft(candidates, judge, judged, MTIConfig(), sure=False, another=None))
-    assert [anchor.id for anchor in found.anchors] == ["b"] and found.evidence["b"] > 0 > found.evidence["a"]
-
-
 def test_a_query_that_says_nothing_known_keeps_the_plain_ranking() -> None:
     outcome, _ = search("the one from yesterday", people(36), judge="dossier")
     assert outcome.stop_reason is StopReason.NOTHING_READ and outcome.ranking == outcome.plain
@@ -432,14 +219,6 @@ def test_merging_keeps_the_best_of_each_picture() -> None:
     table = np.eye(3, dtype=np.float32)
     scoring = Scoring(table[:2], {"c": np.array([0.25, 2.0])}, anchor="b")
     assert scoring.scores(table, ["a", "b", "c"]).tolist() == [1.0, np.inf, 2.0]
-
-
-@pytest.mark.parametrize("max_calls", [1, 2, 4, 8])
-def test_an_anchor_that_was_found_is_kept_when_calls_run_out(max_calls: int) -> None:
-    some = people(36)
-    outcome, _ = search("a woman in a red jacket", some, model=Model(), m=9, wave=1, max_calls=max_calls)
-    assert outcome.calls <= max_calls and outcome.anchor is not None
-    assert outcome.ranking.ids[0] == outcome.anchor and outcome.stop_reason is StopReason.REFINED
 
 
 def test_a_refinement_that_fails_leaves_the_others() -> None:

@@ -13,7 +13,7 @@ from ctgi.captioning.composer import Composer
 from ctgi.interaction.config import MTIConfig
 from ctgi.interaction.memory import Memory
 from ctgi.interaction.mti import MTI, SearchOutcome
-from tests.interaction.test_judges import POOL, SHOWN, Model, Shelf, dossiers, encode, people, picture
+from tests.interaction.small_world import POOL, SHOWN, Model, Shelf, dossiers, encode, people, picture
 
 QUERIES = ("a woman in a red jacket", "someone with a brown handbag and a white cap")
 SETTINGS = [
