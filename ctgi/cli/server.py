@@ -28,7 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser, what_for: str) -> None:
         help="environment variable that holds the key (default: %(default)s)",
     )
     group.add_argument(
-        "--concurrency", type=positive, default=8, help="requests at the same time (default: %(default)s)"
+        "--concurrency",
+        type=positive,
+        default=8,
+        help="requests at the same time (default: %(default)s); a server gives most with twice as many as it "
+        "answers at once",
     )
     group.add_argument(
         "--timeout", type=float, default=60.0, metavar="S", help="seconds for one try (default: %(default)s)"
