@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 import urllib.request
 from datetime import UTC, datetime
 
@@ -9,6 +10,9 @@ from kfp import dsl
 
 from components import page
 from components.workspace import Workspace
+
+PAUSES = (2, 10, 0)
+"""Seconds after each try to post."""
 
 
 def report_state(
@@ -41,15 +45,24 @@ def tell(told: dict, pipeline: str, work: str, report: str) -> None:
     now = datetime.now(UTC)
     record = {"pipeline": pipeline, "ended": now.isoformat(timespec="seconds"), **told}
     data = json.dumps(record, indent=2).encode() + b"\n"
-    Workspace(work).write(f"runs/{pipeline}-{now:%Y%m%dT%H%M%S%f}.json", data)
-    page.write(report, page.table([record]))
     print(f"{pipeline}: {told['state']} {told['failed']}".strip(), flush=True)
+    page.write(report, page.table([record]))
+    # Before the workspace, which may be what the run failed of.
     if address := os.environ.get("CTGI_NOTIFY_URL"):
-        request = urllib.request.Request(address, data, {"Content-Type": "application/json"})
+        _post(address, data)
+    Workspace(work).write(f"runs/{pipeline}-{now:%Y%m%dT%H%M%S%f}.json", data)
+
+
+def _post(address: str, data: bytes) -> None:
+    """Send the record. The run's outcome is not changed by a mailbox that is full."""
+    request = urllib.request.Request(address, data, {"Content-Type": "application/json"})
+    for pause in PAUSES:
         try:
             urllib.request.urlopen(request, timeout=20).close()
-        except OSError as error:  # the run's outcome is not changed by a mailbox that is full
+            return
+        except OSError as error:
             print(f"the state could not be reported: {getattr(error, 'reason', error)}", flush=True)
+        time.sleep(pause)
 
 
 if __name__ == "__main__":

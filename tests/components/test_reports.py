@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -98,15 +99,16 @@ def test_the_gate_refuses_models_that_answered_different_queries(tmp_path: Path)
         decide(str(tmp_path), str(tmp_path / "report"), "R@2", 0.0, 0.0)
 
 
-def test_a_runs_state_is_kept_and_told_and_a_full_mailbox_changes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def mailbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[list[bytes], list[int]]]:
+    """Where a run's end is posted to: what it heard, and the answers that it gives before it is content."""
     heard: list[bytes] = []
+    answers: list[int] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             heard.append(self.rfile.read(int(self.headers["content-length"])))
-            self.send_response(200 if len(heard) == 1 else 507)
+            self.send_response(answers.pop(0) if answers else 200)
             self.end_headers()
 
         def log_message(self, *_: Any) -> None:
@@ -115,21 +117,39 @@ def test_a_runs_state_is_kept_and_told_and_a_full_mailbox_changes_nothing(
     server = HTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     monkeypatch.setenv("CTGI_NOTIFY_URL", f"http://127.0.0.1:{server.server_address[1]}/secret-path")
-    for _ in range(2):
-        tell(
-            {"state": "FAILED", "failed": "caption", "run": "r"},
-            "ctgi_train",
-            str(tmp_path),
-            str(tmp_path / "m"),
-        )
+    monkeypatch.setattr("components.report_state.PAUSES", (0, 0, 0))
+    yield heard, answers
     server.shutdown()
     server.server_close()
-    kept = [json.loads(file.read_text(encoding="utf-8")) for file in (tmp_path / "runs").iterdir()]
-    assert (
-        len(kept) == 2 and kept[0]["state"] == "FAILED" and json.loads(heard[0])["pipeline"] == "ctgi_train"
-    )
+
+
+FAILED = {"state": "FAILED", "failed": "caption", "run": "r"}
+
+
+@pytest.mark.parametrize(("answers", "times"), [([], 1), ([503, 507], 3), ([507] * 3, 3)])
+def test_a_runs_state_is_kept_and_told_and_a_full_mailbox_changes_nothing(
+    mailbox: tuple[list[bytes], list[int]],
+    answers: list[int],
+    times: int,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    mailbox[1].extend(answers)
+    tell(FAILED, "ctgi_train", str(tmp_path), str(tmp_path / "m"))
+    [kept] = [json.loads(file.read_text(encoding="utf-8")) for file in (tmp_path / "runs").iterdir()]
+    assert kept["state"] == "FAILED"
+    assert len(mailbox[0]) == times and all(json.loads(one) == kept for one in mailbox[0])
     said = capsys.readouterr().out
-    assert "could not be reported" in said and "secret-path" not in said
+    assert said.count("could not be reported") == len(answers) and "secret-path" not in said
+
+
+def test_a_run_that_lost_its_workspace_is_still_told(
+    mailbox: tuple[list[bytes], list[int]], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises((CtgiError, OSError)):
+        tell(FAILED, "ctgi_train", str(tmp_path / "file"), str(tmp_path / "m"))
+    assert len(mailbox[0]) == 1 and (tmp_path / "m").is_file()
 
 
 def test_whole_numbers_come_back_whole() -> None:
