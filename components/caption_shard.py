@@ -98,6 +98,13 @@ def interview(
         root = shards.bring(wanted, folder, layout, scratch)
         told = _caption(wanted, root, place, server, model, pool, least, rounds, concurrency)
         lines = (place / REPORT).read_text(encoding="utf-8").splitlines()
+        if told["unanswered"]:
+            # A step that succeeds is cached, and these pictures would never be asked again.
+            print(*lines, sep="\n", file=sys.stderr, flush=True)
+            raise CtgiError(
+                f"{server} gave no answer about {told['unanswered']:.0f} of {len(wanted)} pictures, named "
+                "above; the next try asks about these alone"
+            )
         Path(captions).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(place / PARQUET, captions)
     title = f"shard {shard}: {told['rows']:.0f} captions, {told['skipped']:.0f} pictures skipped\n\n"
@@ -123,6 +130,7 @@ def _caption(
     from ctgi.captioning.transcript import write_parquet
     from ctgi.mllm.cache import ReplyCache
     from ctgi.mllm.client import ChatClient
+    from ctgi.mllm.retry import read_patience
 
     items = [PictureItem(root / picture.path, picture.identity) for picture in wanted]
     key = os.environ.get("OPENAI_API_KEY")
@@ -130,7 +138,9 @@ def _caption(
     async def work() -> Any:
         cache = ReplyCache(place / "replies.sqlite")
         try:
-            async with ChatClient(server, model, api_key=key, concurrency=concurrency, cache=cache) as client:
+            async with ChatClient(
+                server, model, api_key=key, concurrency=concurrency, cache=cache, patience=read_patience()
+            ) as client:
                 return await caption_pictures(
                     items, place, client, pool, Composer(pool), rounds=rounds, root=root,
                     pair_filter=least, progress=ProgressLine(sys.stderr),
@@ -147,9 +157,9 @@ def _caption(
             raise
         # Every file of the shard is broken, and the report says so: that is no reason to stop the others.
         write_parquet(place / PARQUET, [])
-        return {"pictures": len(items), "rows": 0, "skipped": len(items)}
-    named = ("pictures", "rows", "captioned", "resumed", "skipped", "calls", "cached", "prompt_tokens",
-             "completion_tokens", "seconds", "pictures_per_second")  # fmt: skip
+        return {"pictures": len(items), "rows": 0, "skipped": len(items), "unanswered": 0}
+    named = ("pictures", "rows", "captioned", "resumed", "skipped", "unanswered", "calls", "cached",
+             "prompt_tokens", "completion_tokens", "seconds", "pictures_per_second")  # fmt: skip
     figures = summary.as_dict()
     return {name: float(figures[name]) for name in named}
 

@@ -11,6 +11,7 @@ from kfp import dsl
 
 from components import page, releases, shards
 from components.workspace import Workspace
+from ctgi.errors import CtgiError
 
 
 def embed_shard(
@@ -123,6 +124,7 @@ def _ask(
     from ctgi.interaction.enrol import enrol
     from ctgi.mllm.cache import ReplyCache
     from ctgi.mllm.client import ChatClient
+    from ctgi.mllm.retry import read_patience
 
     embedded = Gallery.open(place, None)
     pictures = [(picture.id, root / picture.path) for picture in wanted if picture.id in embedded]
@@ -131,13 +133,20 @@ def _ask(
     async def work() -> int:
         cache = ReplyCache(place / "replies.sqlite")
         try:
-            async with ChatClient(server, model, api_key=key, concurrency=concurrency, cache=cache) as client:
+            async with ChatClient(
+                server, model, api_key=key, concurrency=concurrency, cache=cache, patience=read_patience()
+            ) as client:
                 with DossierStore(place / DOSSIERS) as store:
                     report = await enrol(pictures, store, client, progress=ProgressLine(sys.stderr))
         finally:
             cache.close()
-        for _, reason in report.skipped:
-            print(f"no dossier: {reason}", flush=True)
+        for path, reason in report.skipped:
+            print(f"no dossier: {reason if path in reason else f'{path}: {reason}'}", flush=True)
+        if report.unanswered:  # a step that succeeds is cached, and these would never be asked again
+            raise CtgiError(
+                f"{server} gave no answer about {report.unanswered} of {len(pictures)} pictures, named "
+                "above; the next try asks about these alone"
+            )
         return report.asked
 
     return asyncio.run(work())

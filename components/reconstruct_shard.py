@@ -56,6 +56,7 @@ def reconstruct(
     from ctgi.cli.progress import counter
     from ctgi.mllm.cache import ReplyCache
     from ctgi.mllm.client import ChatClient
+    from ctgi.mllm.retry import read_patience
 
     with Workspace(work).folder(f"reconstruct/{shard}") as place:
 
@@ -64,7 +65,7 @@ def reconstruct(
             key = os.environ.get("CTGI_RECONSTRUCTOR_KEY") or os.environ.get("OPENAI_API_KEY")
             try:
                 async with ChatClient(
-                    server, model, api_key=key, concurrency=concurrency, cache=cache
+                    server, model, api_key=key, concurrency=concurrency, cache=cache, patience=read_patience()
                 ) as client:
                     rows = await reconstruct_file(
                         Path(interviews), Path(captions), ChatReconstructor(client),

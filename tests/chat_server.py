@@ -95,7 +95,7 @@ def answer(body: dict[str, Any], _: int = 0) -> Reply:
 class ChatServer:
     """Counts what it was asked and what it has answered; ``script(body, number)`` decides every reply."""
 
-    def __init__(self, script: Callable[[dict[str, Any], int], Reply] = answer) -> None:
+    def __init__(self, script: Callable[[dict[str, Any], int], Reply] = answer, port: int = 0) -> None:
         self.script = script
         self.raw: list[bytes] = []
         self.asked: list[dict[str, Any]] = []
@@ -116,7 +116,7 @@ class ChatServer:
             def log_message(self, *args: object) -> None:
                 pass
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._http.daemon_threads = True
         threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
 

@@ -10,12 +10,16 @@ from typing import TextIO
 
 @dataclass
 class Progress:
-    """Counts of one run. ``calls`` were answered by the server in this run, ``cached`` came from disk."""
+    """Counts of one run. ``calls`` were answered by the server in this run, ``cached`` came from disk.
+
+    ``unanswered`` are the skipped pictures whose fault it was not: the server was overloaded or too slow.
+    """
 
     total: int
     captioned: int = 0
     resumed: int = 0
     skipped: int = 0
+    unanswered: int = 0
     duplicates: int = 0
     calls: int = 0
     cached: int = 0

@@ -58,9 +58,9 @@ async def caption_pictures(
 
     Paths are recorded relative to ``root``. ``in_flight`` interviews run side by side (default: twice the
     client's concurrency, so that the server always has a turn waiting); ``deadline`` is per call, in seconds.
-    What is skipped (no picture, or refused by the server) has one line in the report, and is tried again by
-    the next run. Records of another recipe (model, prompts, questions, rounds, filter, reconstructor) are
-    made anew.
+    What is skipped (no picture, refused by the server, or not answered by it) has one line in the report, and
+    is tried again by the next run. Records of another recipe (model, prompts, questions, rounds, filter,
+    reconstructor) are made anew.
 
     Raises CtgiError when the server cannot be reached, refuses the key or the model, or fails for many
     pictures in a row; when nothing could be captioned; when ``out`` cannot be written. What was done is kept.
@@ -210,6 +210,7 @@ class _Run:
             done = self.progress.captioned + self.progress.resumed
             if error.kind in ("unreachable", "refused") or self.in_a_row >= _FAILURES_IN_A_ROW:
                 raise CtgiError(f"{error}; {done} pictures are done, run again to go on") from error
+            self.progress.unanswered += error.kind != "request"
             self._skip(report, job.item, f"{job.item.path}: {error}")
             return
         self.in_a_row = 0
@@ -257,14 +258,10 @@ class _Run:
         self.progress.skipped += 1
         self._tell()
 
-    def _spent(self) -> tuple[int, int, int, int]:
+    def _spent(self) -> tuple[int, ...]:
         totals = [ledger.total() for ledger in self.ledgers]
-        return (
-            sum(total.calls for total in totals),
-            sum(total.cached for total in totals),
-            sum(total.prompt_tokens for total in totals),
-            sum(total.completion_tokens for total in totals),
-        )
+        names = ("calls", "cached", "prompt_tokens", "completion_tokens")
+        return tuple(sum(getattr(total, name) for total in totals) for name in names)
 
     def _tell(self) -> None:
         now = [after - before for after, before in zip(self._spent(), self.before, strict=True)]

@@ -21,7 +21,8 @@ REPORT = "report.txt"
 class CaptionSummary:
     """Counts of one run, and of the whole set it leaves behind.
 
-    ``pictures`` are the paths given; ``captioned`` were done now, ``resumed`` before, ``skipped`` not at all,
+    ``pictures`` are the paths given; ``captioned`` were done now, ``resumed`` before, ``skipped`` not at all
+    (``unanswered`` of them because the server was overloaded or too slow),
     ``duplicates`` are further paths of a picture that is in the list. ``rows`` of the Parquet file, the
     ``kept`` and ``dropped`` (by reason) pairs are of the whole set; ``calls`` (paid), ``cached``, tokens and
     ``seconds`` (wall time) of this run; ``ledger`` is by purpose, of the client's whole life.
@@ -31,6 +32,7 @@ class CaptionSummary:
     captioned: int
     resumed: int
     skipped: int
+    unanswered: int
     duplicates: int
     rows: int
     kept: int
@@ -62,6 +64,7 @@ class CaptionSummary:
             captioned=progress.captioned,
             resumed=progress.resumed,
             skipped=progress.skipped,
+            unanswered=progress.unanswered,
             duplicates=progress.duplicates,
             rows=rows,
             kept=pairs["kept"],

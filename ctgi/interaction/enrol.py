@@ -33,13 +33,15 @@ _FAILURES_IN_A_ROW = 10
 
 @dataclass
 class EnrolReport:
-    """What became of the pictures. `skipped` are (file, reason); they are tried again by the next run."""
+    """What became of the pictures. `skipped` are (file, reason); they are tried again by the next run.
+    `unanswered` counts those among them whose fault it was not: the server was overloaded or too slow."""
 
     pictures: int = 0
     asked: int = 0
     fresh: int = 0
     stale: int = 0
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    unanswered: int = 0
     calls: int = 0
     cached: int = 0
     prompt_tokens: int = 0
@@ -131,6 +133,7 @@ class _Run:
                         f"{error}; {self.report.asked + self.report.fresh} pictures have their dossier, run "
                         "again to go on"
                     ) from error
+                self.report.unanswered += error.kind != "request"
                 self._skip(path, str(error))
             except CtgiError as error:
                 self._skip(path, str(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import AsyncIterator
@@ -20,14 +21,18 @@ from ctgi.mllm.retry import judge_failure, pause_before, said_by_server
 
 __all__ = ["ChatClient", "ChatError", "ChatReply", "ChatRequest"]
 
+_WORTH_SAYING = 30.0  # seconds of patience
+_LOG = logging.getLogger(__name__)
+
 
 class ChatClient:
     """Asks a chat server, at most ``concurrency`` requests at a time.
 
     ``timeout`` (seconds) is for one try; a failed try that is worth it is made again up to ``retries`` times
     with exponential pauses from ``backoff`` seconds, half of them jitter, and never before the time a server
-    asks for. A request's own deadline rules over all of it. With a ``cache`` an answered request is never
-    sent again, not even when two ask the same at once.
+    asks for; and then on until ``patience`` seconds have passed since the first failure, which is for a
+    server that restarts. A request's own deadline rules over all of it. With a ``cache`` an answered request
+    is never sent again, not even when two ask the same at once.
     """
 
     def __init__(
@@ -39,6 +44,7 @@ class ChatClient:
         concurrency: int = 8,
         timeout: float = 60.0,
         retries: int = 4,
+        patience: float = 0.0,
         cache: ReplyCache | None = None,
         ledger: Ledger | None = None,
         backoff: float = 0.5,
@@ -51,13 +57,14 @@ class ChatClient:
 
         self.base_url, self.model, self.concurrency = base_url, model, concurrency
         self.cache, self.ledger = cache, ledger if ledger is not None else Ledger()
-        self._timeout, self._retries, self._backoff = timeout, retries, backoff
+        self._timeout, self._retries, self._patience, self._backoff = timeout, retries, patience, backoff
         self._openai = AsyncOpenAI(
             base_url=base_url, api_key=api_key or "EMPTY", max_retries=0, timeout=timeout
         )
         self._slots = asyncio.Semaphore(concurrency)
         self._asking: dict[str, tuple[asyncio.Lock, int]] = {}
         self._conceded: set[str] = set()
+        self._told_until = 0.0  # what was said of a wait holds until then
         self._not_before = 0.0  # the whole client waits when the server asks one request to
         self._rng = random.Random()
 
@@ -103,7 +110,7 @@ class ChatClient:
         account = self.ledger.account(request.purpose)
         loop = asyncio.get_running_loop()
         ends = None if request.deadline is None else loop.time() + request.deadline
-        tries = 0
+        tries, patient_until = 0, 0.0
         while True:
             fields = request_fields(self.model, request, self._conceded)
             try:
@@ -115,9 +122,13 @@ class ChatClient:
                     continue
                 verdict = judge_failure(error)
                 tries += 1
+                if verdict.again and not patient_until:
+                    patient_until = loop.time() + self._patience
+                    self._tell(verdict.reason, patient_until)
                 pause = pause_before(tries, verdict, self._backoff, self._rng)
                 late = ends is not None and loop.time() + pause >= ends
-                if not verdict.again or tries > self._retries or late:
+                over = tries > self._retries and loop.time() >= patient_until
+                if not verdict.again or over or late:
                     account.failures += 1
                     kind = "deadline" if late and verdict.again else verdict.kind
                     raise self._error(request, f"{verdict.reason}, after {tries} tries", kind) from error
@@ -128,6 +139,12 @@ class ChatClient:
             else:
                 self.ledger.paid(request.purpose, reply.prompt_tokens, reply.completion_tokens, reply.seconds)
                 return reply
+
+    def _tell(self, reason: str, patient_until: float) -> None:
+        """Say once that a server is waited for, where that can be so long that people wonder."""
+        if self._patience >= _WORTH_SAYING and patient_until - self._patience >= self._told_until:
+            self._told_until = patient_until
+            _LOG.warning("%s: %s; trying again for up to %g s", self.base_url, reason, self._patience)
 
     async def _send(self, request: ChatRequest, fields: dict[str, Any]) -> ChatReply:
         loop = asyncio.get_running_loop()

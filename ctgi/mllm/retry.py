@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import email.utils
+import os
 import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ctgi.errors import CtgiError
 from ctgi.mllm.chat import Failure
 from ctgi.mllm.reply import UnusableReply
 
 #: A server that asks for a longer pause than this (seconds) is given up instead.
 LONGEST_PAUSE = 120.0
+#: Seconds for which a job that nobody waits for keeps trying: large models take minutes to start again.
+PATIENCE = 300.0
+
+
+def read_patience(environment: Mapping[str, str] = os.environ) -> float:
+    """CTGI_CHAT_PATIENCE in seconds, else `PATIENCE`. Raises CtgiError where it is no number."""
+    patience = environment.get("CTGI_CHAT_PATIENCE", str(PATIENCE))
+    if not patience.replace(".", "", 1).isdecimal():
+        raise CtgiError(f"CTGI_CHAT_PATIENCE={patience[:20]!r}: write a number of seconds")
+    return float(patience)
 
 
 @dataclass(frozen=True)

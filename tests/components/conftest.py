@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.components.story import World, told_in_peace
+from tests.pipelines.conftest import clip, dataset
 from tests.storage.seaweed import s3_server
 
-__all__ = ["pictures", "s3_server"]
+__all__ = ["clip", "dataset", "pictures", "s3_server", "world"]
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory, dataset: Path, clip: Path) -> Iterator[World]:
+    """All steps, each run once in peace."""
+    with told_in_peace(tmp_path_factory.mktemp("story"), dataset, clip) as world:
+        yield world
 
 
 @pytest.fixture

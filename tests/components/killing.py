@@ -95,6 +95,7 @@ def _serve() -> None:
     for name in (*IMPORTED, *(f"components.{step}" for step in STEPS)):
         importlib.import_module(name)
     importlib.import_module("components.train")._run = _train
+    importlib.import_module("components.workspace").EVERY = 0.1
     assert threading.active_count() == 1, "a thread would not be there after the fork"
     for line in sys.stdin:
         order = json.loads(line)

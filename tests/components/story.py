@@ -100,9 +100,14 @@ def weights(world: World, out: Path) -> Any:
     """The checkpoint, and that every epoch and step of the run is on record once."""
     from safetensors import safe_open
 
-    [run] = (world.place / "work" / "train").iterdir()
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    steps = [json.loads(line) for line in (run / "steps.jsonl").read_text().splitlines()]
+    from ctgi.storage.opening import open_store
+
+    work = open_store(world.given["work"])
+    files = {entry.key.rpartition("/")[2]: entry.key for entry in work.list("train/")}
+    lines, steps = (
+        [json.loads(line) for line in work.read(files[name]).splitlines()]
+        for name in ("log.jsonl", "steps.jsonl")
+    )
     counted = Counter((step["epoch"], step["step"]) for step in steps)
     assert [line["epoch"] for line in lines] == [1, 2] and set(counted.values()) == {1}
     with safe_open(out / "checkpoint" / "model.safetensors", framework="np") as file:
@@ -147,11 +152,17 @@ def pinned(world: World, out: Path) -> Any:
 
 
 def gallery_in(folder: Path) -> Any:
+    """Vectors, what is kept beside them, and what each picture answered."""
     from ctgi.gallery.index import Gallery
+    from ctgi.interaction.dossier_store import DOSSIERS, DossierStore
 
     gallery = Gallery.open(folder, None)
     ids = sorted(gallery.ids)
-    return ids, gallery.vectors(ids).tolist(), gallery.payloads(ids)
+    with DossierStore(folder / DOSSIERS, must_exist=True) as store:
+        dossiers = store.read()
+    asked = dossiers.take(dossiers.rows(ids))
+    answers = [table.tolist() for table in asked.probability], asked.model, asked.said
+    return ids, gallery.vectors(ids).tolist(), gallery.payloads(ids), answers, len(dossiers)
 
 
 def shard(world: World, out: Path) -> Any:
@@ -163,7 +174,7 @@ def gallery(world: World, out: Path) -> Any:
     return gallery_in(folder)
 
 
-WORK = {"work": "{place}/work"}
+WORK = {"work": "{work}"}
 PHOTOS = {"pictures": "{place}/photos", **WORK}
 SHARD = {"shard": "00-of-01", "digest": "{digest}"}
 CHAT = {"server": "{server}", "concurrency": "2"}
@@ -216,7 +227,7 @@ STORY = {
         },
         published,
     ),
-    "embed": Step("embed_shard", {**SHARD, **PHOTOS, **SERVED}, shard),
+    "embed": Step("embed_shard", {**SHARD, **PHOTOS, **SERVED, **CHAT, "model": "m"}, shard, trials=3),
     "index": Step(
         "build_index",
         {
@@ -238,7 +249,7 @@ def told_in_peace(root: Path, dataset: Path, clip: Path) -> Iterator[World]:
     (root / "scratch").mkdir()
     given = {
         "place": str(place), "data": str(dataset), "clip": str(clip), "training": json.dumps(TRAINING),
-        "store": str(place / "store"),
+        "store": str(place / "store"), "work": str(place / "work"),
     }  # fmt: skip
     steps = Steps(place, root / "scratch")
     with chat_server(script) as server:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +19,12 @@ import pytest
 from PIL import Image
 
 from components import shards
+from components.caption_shard import interview
 from components.workspace import Workspace
 from ctgi.datasets.pseudo import read_pseudo_captions
-from tests.chat_server import ChatServer, Reply, answer, chat_server
+from ctgi.errors import CtgiError
+from tests.chat_server import ChatServer, Reply, answer, chat_server, error
+from tests.storage.seaweed import end_with_parent, free_ports
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,85 +120,80 @@ def test_a_try_that_outlived_what_started_it_is_waited_for(shard: dict[str, str]
     assert (tmp_path / "one" / "captions").read_bytes() == (tmp_path / "two" / "captions").read_bytes()
 
 
-class Door:
-    """A port in front of a server, which can be shut and opened again: the server as its clients see it
-    while it restarts."""
+# Answers slowly enough to be killed in the middle; every request is a line in the log.
+SERVER = """
+import sys, time
+from tests.chat_server import ChatServer, Reply, answer
 
-    def __init__(self, port: int) -> None:
-        self._target, self._open = port, True
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self._through: list[socket.socket] = []
-        threading.Thread(target=self._listen, args=(self._listener,), daemon=True).start()
+def script(body, number):
+    with open(sys.argv[2], "a") as log:
+        log.write(".\\n")
+    return Reply(answer(body).body, delay=0.05)
 
-    def shut(self) -> None:
-        self._open = False
-        with socket.create_connection(("127.0.0.1", self.port)):  # wakes the thread that waits in accept
-            pass
-        self._listener.close()
-        for each in self._through:
-            try:
-                each.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-
-    def open_again(self) -> None:
-        self._open, self._through = True, []
-        self._listener = socket.create_server(("127.0.0.1", self.port))
-        threading.Thread(target=self._listen, args=(self._listener,), daemon=True).start()
-
-    def _listen(self, listener: socket.socket) -> None:
-        while self._open:
-            try:
-                inside, _ = listener.accept()
-            except OSError:
-                return
-            if not self._open:
-                inside.close()
-                return
-            outside = socket.create_connection(("127.0.0.1", self._target))
-            self._through += [inside, outside]
-            for one, other in ((inside, outside), (outside, inside)):
-                threading.Thread(target=self._pass, args=(one, other), daemon=True).start()
-
-    @staticmethod
-    def _pass(one: socket.socket, other: socket.socket) -> None:
-        try:
-            while data := one.recv(65536):
-                other.sendall(data)
-        except OSError:
-            pass
-        finally:
-            one.close()
-            other.close()
+ChatServer(script, port=int(sys.argv[1]))
+time.sleep(600)
+"""
 
 
-@contextmanager
-def behind_a_door(script: Callable[[dict[str, Any], int], Reply]) -> Iterator[tuple[ChatServer, Door]]:
-    with chat_server(script) as server:
-        door = Door(int(server.url.split(":")[2].split("/")[0]))
-        yield server, door
-        door.shut()
+def start_server(port: int, log: Path) -> subprocess.Popen[bytes]:
+    words = [sys.executable, "-c", SERVER, str(port), str(log)]
+    return subprocess.Popen(words, cwd=ROOT, preexec_fn=end_with_parent)
 
 
-def test_the_server_restarts_in_the_middle(shard: dict[str, str], tmp_path: Path) -> None:
-    def slow(body: dict[str, Any], number: int) -> Reply:
-        return Reply(answer(body).body, delay=0.05)
-
-    with behind_a_door(slow) as (server, door):
-        process = start(shard, f"http://127.0.0.1:{door.port}/v1", tmp_path / "out")
+def test_the_server_is_killed_and_starts_again_after_longer_than_the_retries_last(
+    shard: dict[str, str], tmp_path: Path
+) -> None:
+    [port] = free_ports(1)
+    log = tmp_path / "asked"
+    log.touch()
+    server = start_server(port, log)
+    try:
+        process = start(shard, f"http://127.0.0.1:{port}/v1", tmp_path / "out")
         deadline = time.monotonic() + 120
-        while len(server.answered) < 6 and time.monotonic() < deadline:
+        while log.stat().st_size < 6 * 2 and time.monotonic() < deadline:
             time.sleep(0.01)
-        before = len(server.answered)
-        door.shut()
-        time.sleep(2)
-        door.open_again()
-        finished(process)
-        assert 6 <= before < 24
-        # What was under way when it went down has to be asked again, at most the two calls at a time.
-        assert 24 <= len(server.answered) <= 26
+        server.kill()
+        server.wait()
+        assert 6 <= log.stat().st_size // 2 < 24
+        time.sleep(0.5 * (1 + 2 + 4 + 8) + 1)  # all the pauses of a client without patience, and more
+        assert process.poll() is None
+        server = start_server(port, log)
+        assert "trying again for up to 300 s" in finished(process)
+        # What was under way when it was killed has to be asked again, at most the two calls at a time.
+        assert 24 <= log.stat().st_size // 2 <= 26
+    finally:
+        server.kill()
+        server.wait()
     assert len(read_pseudo_captions(tmp_path / "out" / "captions")) == 8
+
+
+def test_a_picture_without_an_answer_fails_the_shard_and_is_asked_again_alone(
+    shard: dict[str, str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """KFP caches what succeeds: a picture that an overloaded server cost would never be asked again."""
+    unlucky = base64.b64encode((Path(shard["pictures"]) / "3.png").read_bytes()).decode()
+    busy = True
+
+    def script(body: dict[str, Any], number: int) -> Reply:
+        if busy and unlucky in json.dumps(body):
+            return error(429, "busy for an hour", {"retry-after": "3600"})
+        return answer(body)
+
+    with chat_server(script) as server:
+
+        def work() -> dict[str, float]:
+            out, page = str(tmp_path / "captions"), str(tmp_path / "report")
+            return interview(**given, server=server.url, model="m", captions=out, report=page)
+
+        given: dict[str, Any] = {**shard, "layout": "", "rounds": ROUNDS, "min_probability": 0.1}
+        given |= {"folder": given.pop("pictures"), "concurrency": 8}
+        with pytest.raises(CtgiError, match="no answer about 1 of 8 pictures"):
+            work()
+        assert "3.png: http" in capfd.readouterr().err and not (tmp_path / "captions").exists()
+        busy, before = False, len(server.asked)
+        told = work()
+    assert len(server.asked) - before == 1 + ROUNDS
+    assert (told["rows"], told["resumed"], told["skipped"]) == (8, 7, 0)
 
 
 def test_a_broken_picture_is_reported_and_the_shard_finishes(shard: dict[str, str], tmp_path: Path) -> None:

@@ -83,6 +83,37 @@ def test_a_server_that_never_recovers_is_given_up() -> None:
     assert (len(server.asked), client.ledger.account("answer").failures) == (3, 1)
 
 
+def test_patience_goes_on_after_the_retries_for_so_many_seconds() -> None:
+    began = time.monotonic()
+
+    def restarting(body: dict[str, Any], number: int) -> Reply:
+        return error(503) if time.monotonic() - began < 0.5 else OK
+
+    with chat_server(restarting) as server:
+        (reply,), _ = talk(server, ask(), retries=1, patience=20.0)
+        assert reply.text == "hello" and 5 < len(server.asked) < 60  # the pauses are at most 0.16 s
+    with chat_server(lambda body, number: error(503)) as server:
+        began = time.monotonic()
+        (failure,), _ = talk(server, ask(), retries=1, patience=0.5)
+        assert 0.5 <= time.monotonic() - began < 2.0
+    assert isinstance(failure, ChatError) and failure.kind == "overloaded"
+
+
+def test_patience_is_not_for_what_will_not_pass() -> None:
+    with chat_server(lambda body, number: error(404)) as server:
+        (failure,), _ = talk(server, ask(), patience=20.0)
+    assert isinstance(failure, ChatError) and failure.kind == "refused" and len(server.asked) == 1
+
+
+def test_a_long_wait_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    with chat_server(first(*(error(503) for _ in range(6)))) as server:
+        replies, _ = talk(server, *(ask(str(number)) for number in range(4)), patience=60.0)
+    assert all(reply.text == "hello" for reply in replies)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{server.url}: HTTP 503: no; trying again for up to 60 s"
+    ]
+
+
 @pytest.mark.parametrize(("status", "kind"), [(400, "request"), (401, "refused"), (404, "refused")])
 def test_what_will_not_pass_is_not_tried_again(status: int, kind: str) -> None:
     with chat_server(lambda body, number: error(status)) as server:

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ctgi.errors import CtgiError
 from ctgi.mllm.reply import UnusableReply
-from ctgi.mllm.retry import Verdict, judge_failure, pause_before, retry_after
+from ctgi.mllm.retry import PATIENCE, Verdict, judge_failure, pause_before, read_patience, retry_after
 
 REQUEST = httpx.Request("POST", "http://x/v1/chat/completions")
 
@@ -65,3 +66,11 @@ def test_pauses_grow_are_bounded_and_never_before_the_time_asked_for(
     longest = base * min(16, 2 ** (number - 1))
     assert pause >= max(longest / 2, asked or 0.0)
     assert pause <= max(longest, asked or 0.0)
+
+
+def test_patience_comes_from_the_environment() -> None:
+    assert read_patience({}) == PATIENCE >= 120
+    assert read_patience({"CTGI_CHAT_PATIENCE": "2.5"}) == 2.5
+    for nonsense in ("", "soon", "-1", "1e9"):
+        with pytest.raises(CtgiError, match="number of seconds"):
+            read_patience({"CTGI_CHAT_PATIENCE": nonsense})
