@@ -1,8 +1,8 @@
 """Where half-done work lives between the tries of a step: a folder that all pods mount, or an object store.
 
 A folder (a PVC, or one on this machine) is written in place, so a kill loses nothing. An object store is
-mirrored: what is there is fetched when a step begins, and what the step writes is sent every few seconds and
-when it ends; a kill loses what was written since the last round.
+mirrored: what is there is fetched when a step begins, and what the step writes or removes is sent every few
+seconds and when it ends; a kill loses what was done since the last round.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import os
 import sqlite3
 import sys
 import tempfile
@@ -24,6 +25,13 @@ from ctgi.storage.atomic import write_bytes
 
 #: Seconds between two rounds of sending: what a kill can cost where the workspace is an object store.
 EVERY = 2.0
+#: Files that say which others count (a gallery's, a training run's). They are sent after those, of the same
+#: moment: whenever a kill comes, what they name is in the store, as old as they are or newer.
+HEADS = ("manifest.json", "last.safetensors")
+#: What is of no use elsewhere: a database's log (its copy has it), half-written files, pixels decoded here.
+NOT_SENT = ("-wal", "-shm", ".tmp", ".pixels")
+#: Of a file: its number on this disk, when it was written (ns), its size (bytes).
+State = tuple[int, int, int]
 
 
 def is_remote(place: str) -> bool:
@@ -61,10 +69,12 @@ class Workspace:
                 yield here
             return
         with tempfile.TemporaryDirectory(prefix="ctgi-work-") as temporary:
-            mirror = _Mirror(f"{self.url}/{name}", Path(temporary))
+            here = Path(temporary, "files")
+            here.mkdir()
+            mirror = _Mirror(_store(f"{self.url}/{name}"), here)
             mirror.fetch(wanted)
             with mirror.sending():
-                yield Path(temporary)
+                yield here
 
     def read(self, name: str) -> bytes | None:
         """One file, or None where there is none."""
@@ -92,16 +102,18 @@ class Workspace:
 class _Mirror:
     """A local folder and its copy in an object store."""
 
-    def __init__(self, url: str, folder: Path) -> None:
-        self.url, self.folder, self.store = url, folder, _store(url)
-        self._sent: dict[str, tuple[int, int]] = {}
+    def __init__(self, store: Any, folder: Path) -> None:
+        self.store, self.folder = store, folder
+        self._sent: dict[str, State] = {}
 
     def fetch(self, wanted: Iterable[str] | None) -> None:
+        from ctgi.storage.store import NotThere
+
         names = [entry.key for entry in self.store.list()] if wanted is None else list(wanted)
         for name in names:
-            if wanted is None or self.store.exists(name):
-                target = self.folder / name
-                target.parent.mkdir(parents=True, exist_ok=True)
+            target = self.folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(NotThere):
                 self.store.get(name, target)
                 self._sent[name] = _state(target)
 
@@ -114,7 +126,7 @@ class _Mirror:
                 try:
                     self.send()
                 except Exception as error:  # the last round, at the end, tells the step if it persists
-                    print(f"workspace {self.url}: {error}; tried again", file=sys.stderr, flush=True)
+                    print(f"workspace {self.store.url}: {error}; tried again", file=sys.stderr, flush=True)
 
         thread = threading.Thread(target=rounds, daemon=True)
         thread.start()
@@ -126,25 +138,50 @@ class _Mirror:
             self.send()
 
     def send(self) -> None:
-        """Send what has changed; files that are being written are hidden and left alone. A manifest goes
-        last, so that what it names is there."""
-        changed: list[tuple[str, Path, tuple[int, int]]] = []
-        for path in sorted(self.folder.rglob("*")):
-            name = path.relative_to(self.folder).as_posix()
-            if any(part.startswith(".") for part in Path(name).parts) or name.endswith(("-wal", "-shm")):
+        """Send what has changed, and remove there what is gone here."""
+        with tempfile.TemporaryDirectory(dir=self.folder.parent) as scratch:
+            seen = self._look()
+            taken = self._take(seen, Path(scratch, "taken"))
+            # Where the step has put files in place meanwhile, what was taken is of no one moment, and a head
+            # may name what is not in it: the next round sends one.
+            settled = _in_place(self._look()) == _in_place(seen)
+            for name in sorted(taken, key=_is_head):
+                if settled or not _is_head(name):
+                    path = taken[name]
+                    copied = path.suffix == ".sqlite"
+                    self.store.put(name, _snapshot(path, Path(scratch, "copy")) if copied else path)
+                    self._sent[name] = seen[name]
+            for name in (self._sent.keys() - seen.keys()) if settled else ():
+                if not (self.folder / name).exists():
+                    self.store.delete(name)
+                    del self._sent[name]
+
+    def _look(self) -> dict[str, State]:
+        """The files there are, and their states; not those that are being written."""
+        found = {}
+        for parent, folders, files in os.walk(self.folder):
+            folders[:] = [folder for folder in folders if not folder.startswith(".")]
+            for file in files:
+                if not file.startswith(".") and not file.endswith(NOT_SENT):
+                    path = Path(parent, file)
+                    with contextlib.suppress(FileNotFoundError):  # removed since it was listed
+                        found[path.relative_to(self.folder).as_posix()] = _state(path)
+        return found
+
+    def _take(self, seen: dict[str, State], into: Path) -> dict[str, Path]:
+        """Of the files seen those that have changed, as links, whose content stays when the step puts another
+        file in their place; a database, which is never replaced, as it is."""
+        taken = {}
+        for name in [name for name, state in seen.items() if self._sent.get(name) != state]:
+            path, link = self.folder / name, into / name
+            if path.suffix == ".sqlite":
+                taken[name] = path
                 continue
-            if path.is_file() and self._sent.get(name) != (state := _state(path)):
-                changed.append((name, path, state))
-        for name, path, state in sorted(changed, key=lambda item: item[0].endswith("manifest.json")):
-            try:
-                if path.suffix == ".sqlite":
-                    with tempfile.TemporaryDirectory() as temporary:
-                        self.store.put(name, _snapshot(path, Path(temporary, "copy")))
-                else:
-                    self.store.put(name, path)
-            except FileNotFoundError:
-                continue  # replaced or removed since it was listed; the next round sees
-            self._sent[name] = state
+            link.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.link(path, link)
+                taken[name] = link
+        return taken
 
 
 @contextmanager
@@ -162,11 +199,25 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _state(path: Path) -> tuple[int, int]:
+def _is_head(name: str) -> bool:
+    return name.rpartition("/")[2] in HEADS
+
+
+def _in_place(seen: dict[str, State]) -> dict[str, object]:
+    """What stays the same until a file is put in another's place, added or removed; files may grow."""
+    return {name: state if _is_head(name) else state[0] for name, state in seen.items()}
+
+
+def _state(path: Path) -> State:
     """Changes when the file does; a database is also changed by the log beside it."""
-    log = path.with_name(f"{path.name}-wal")
-    parts = [part.stat() for part in (path, log) if part.exists()]
-    return max(part.st_mtime_ns for part in parts), sum(part.st_size for part in parts)
+    parts = [path.stat()]
+    with contextlib.suppress(FileNotFoundError):
+        parts.append(path.with_name(f"{path.name}-wal").stat())
+    return (
+        parts[0].st_ino,
+        max(part.st_mtime_ns for part in parts),
+        sum(part.st_size for part in parts),
+    )
 
 
 def _snapshot(database: Path, copy: Path) -> Path:

@@ -10,24 +10,19 @@ import dataclasses
 import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.components.story import PICTURES, ROUNDS, STORY, World, published, told_in_peace
-from tests.pipelines.conftest import clip, dataset
+from ctgi.captioning.pool import default_pool
+from tests.components.story import PICTURES, ROUNDS, STORY, World, published
 from tests.storage.fault_proxy import Fault, Proxy, fault_proxy
 
-__all__ = ["clip", "dataset"]
 pytestmark = pytest.mark.slow
+CALLS = {
+    "caption": PICTURES * (1 + ROUNDS), "reconstruct": PICTURES, "embed": PICTURES * len(default_pool())
+}  # fmt: skip
 OUTAGE = float(os.environ.get("CTGI_OUTAGE", "2"))
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory, dataset: Path, clip: Path) -> Iterator[World]:
-    with told_in_peace(tmp_path_factory.mktemp("story"), dataset, clip) as world:
-        yield world
 
 
 def moments(world: World, step: str) -> list[tuple[int, float]]:
@@ -52,8 +47,7 @@ def test_killed_and_started_again_it_ends_as_in_peace(world: World, step: str) -
         end = world.run(step)
         assert end.code == 0, f"moment {moment}: {end.said}"
         assert STORY[step].outcome(world, world.out(step)) == world.outcomes[step], f"moment {moment}"
-        if step in ("caption", "reconstruct"):
-            calls = PICTURES * (1 + ROUNDS) if step == "caption" else PICTURES
+        if calls := CALLS.get(step):
             # What was under way when the kill came, two calls at a time, had no answer and is asked again.
             assert calls <= len(world.server.asked) - before <= calls + 2, f"moment {moment}"
     assert killed
