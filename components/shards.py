@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Any
 
 from components.workspace import Workspace, is_remote
 from ctgi.errors import CtgiError
+from ctgi.storage.store import BadKey, Damaged, NotThere
 
 #: KFP's loops get into trouble far above it (kubeflow/pipelines#10035, #12131).
 MOST = 32
@@ -58,6 +60,9 @@ def find(folder: str, layout: str, split: str, workspace: Workspace) -> Found:
             key = known[1] if known is not None and known[0] == mark else _picture_id(root, path)
         except OSError as error:
             problems.append(f"{path}: cannot be read ({error.strerror}); check the file")
+            continue
+        except (BadKey, NotThere, Damaged) as error:
+            problems.append(f"{path}: {error}")
             continue
         now[path] = [mark, key]
         if key in first:
@@ -119,7 +124,10 @@ def picture_root(folder: str, layout: str) -> str:
 
 
 def bring(pictures: Iterable[Picture], folder: str, layout: str, into: Path) -> Path:
-    """A folder on this machine that holds these pictures: theirs, or a copy fetched `into`."""
+    """A folder on this machine that holds these pictures: theirs, or a copy fetched `into`.
+
+    What has gone from the store since it was listed, or is damaged there, is not in it.
+    """
     root = picture_root(folder, layout)
     if not is_remote(root):
         return Path(root)
@@ -130,7 +138,10 @@ def bring(pictures: Iterable[Picture], folder: str, layout: str, into: Path) -> 
         target = into / picture.path
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
-            store.get(picture.path, target)
+            try:
+                store.get(picture.path, target)
+            except (NotThere, Damaged) as error:
+                print(f"{picture.path}: {error}", file=sys.stderr, flush=True)
     return into
 
 

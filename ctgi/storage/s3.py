@@ -122,10 +122,9 @@ class S3Store:
         full = self._prefix + (f"{check_key(prefix.removesuffix('/'))}/" if prefix else "")
         with spoken(self.url, prefix):
             for found in self._client.list_objects(self.bucket, prefix=full, recursive=True):
-                name = found.object_name or ""
-                if not found.is_dir:
-                    modified = found.last_modified or datetime.now(UTC)
-                    yield Entry(name.removeprefix(self._prefix), found.size or 0, modified)
+                key = (found.object_name or "").removeprefix(self._prefix)
+                if not found.is_dir and not f"/{key}".count("/."):
+                    yield Entry(key, found.size or 0, found.last_modified or datetime.now(UTC))
 
     def delete(self, key: str) -> None:
         try:

@@ -35,6 +35,10 @@ class Damaged(CtgiError):
     """What is kept under a key is not what was put there."""
 
 
+class BadKey(CtgiError):
+    """Nothing can be kept under such a name."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """What a store says of a key.
@@ -110,7 +114,10 @@ class Store(Protocol):
         """
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
-        """Every entry whose key starts with `prefix`, sorted by key. "" or a prefix that ends with "/"."""
+        """Every entry whose key starts with `prefix`, sorted by key. "" or a prefix that ends with "/".
+
+        Hidden ones, a part of whose name starts with a dot, are not the store's and are left out.
+        """
 
     def delete(self, key: str) -> None:
         """Let go of `key`; not being there is no error."""
@@ -127,11 +134,11 @@ def check_key(key: str) -> str:
     """`key` itself.
 
     Raises:
-        CtgiError: it is empty, too long, or has a part that is empty, starts with a dot or could leave the
+        BadKey: it is empty, too long, or has a part that is empty, starts with a dot or could leave the
             store.
     """
     if len(key.encode("utf-8", "surrogatepass")) > _KEY_BYTES or not KEY.fullmatch(key):
-        raise CtgiError(
+        raise BadKey(
             f"{key[:100]!r}: not a key of a store; use names joined by '/', none of them starting with a dot"
         )
     return key

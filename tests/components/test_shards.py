@@ -121,6 +121,41 @@ def test_pictures_in_an_object_store_are_found_and_brought(
         assert hashlib.sha256((root / picture.path).read_bytes()).hexdigest() == picture.id
 
 
+def test_what_else_lies_in_a_bucket_stops_nobody(
+    pictures: Path, tmp_path: Path, s3_server: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """Hidden objects are left out as hidden files are; names that cannot be kept and objects that go away are
+    told."""
+    from ctgi.storage.opening import open_store
+    from ctgi.storage.store import Entry
+
+    s3_server.into(monkeypatch)
+    url = s3_server.url("untidy")
+    store: Any = open_store(url)
+    for path in pictures.rglob("*.png"):
+        store.put(path.relative_to(pictures).as_posix(), path)
+    for name in (".DS_Store", "deep/.thumbs/0.png", "deep/..hidden", "tab\there.png"):
+        store._client._put_object(store.bucket, f"{store._prefix}{name}", b"x", {})
+    listed = type(store).list
+
+    def and_one_that_goes(self: Any, prefix: str = "") -> Any:
+        yield from listed(self, prefix)
+        yield Entry("gone.png", 1, next(listed(self, prefix)).modified)
+
+    monkeypatch.setattr(type(store), "list", and_one_that_goes)
+    found = find(url, "", "train", Workspace(str(tmp_path / "work")))
+    assert [picture.path for picture in found.pictures] == [
+        picture.path for picture in find(str(pictures), "", "train", Memory()).pictures
+    ]
+    assert [line.partition(":")[0] for line in found.problems] == ["again.png", "tab\there.png", "gone.png"]
+
+    store.delete(found.pictures[0].path)
+    root = shards.bring(found.pictures, url, "", tmp_path / "copy")
+    there = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.png"))
+    assert there == sorted(picture.path for picture in found.pictures[1:])
+    assert capsys.readouterr().err.startswith(f"{found.pictures[0].path}: ")
+
+
 @pytest.mark.parametrize(
     ("trained", "threshold", "answer"),
     [(4, 2, "no"), (4, 1, "yes"), (0, 5, "yes"), (0, 6, "no"), (5, 1, "no"), (None, 5, "yes")],

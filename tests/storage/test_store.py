@@ -49,6 +49,17 @@ def test_what_is_put_is_read(store, tmp_path):
     assert not store.exists("a/one") and store.exists("a/empty")
 
 
+def test_hidden_names_are_not_listed(store):
+    store.put("a/one", b"1")
+    for name in (".DS_Store", "a/.part", ".hidden/one"):
+        if (root := getattr(store, "root", None)) is not None:
+            (root / name).parent.mkdir(exist_ok=True)
+            (root / name).write_bytes(b"")
+        else:
+            store._client._put_object(store.bucket, f"{store._prefix}{name}", b"", {})
+    assert [entry.key for entry in store.list()] == [entry.key for entry in store.list("a/")] == ["a/one"]
+
+
 def test_what_is_not_there_is_said(store, tmp_path):
     assert store.stat("nothing") is None
     for call in (lambda: store.read("nothing"), lambda: store.get("nothing", tmp_path / "out")):
