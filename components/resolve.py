@@ -11,6 +11,8 @@ from components.releases import NONE
 from components.workspace import is_remote
 from ctgi.errors import CtgiError
 
+SPLITS = ("train", "val", "test")
+
 
 def resolve(
     serving_version: dsl.OutputPath(str),
@@ -88,23 +90,31 @@ def digest_of_encoder(encoder: str, weights: str) -> str:
 
 
 def digest_of_data(data: str, layout: str) -> str:
-    """Of the annotations, and of names and sizes of the pictures."""
+    """Of the annotations and the pictures' content; where the folder lies and when it was written is not in
+    it."""
+    from concurrent.futures import ThreadPoolExecutor
+
     from ctgi.cli.data import open_dataset
 
     if is_remote(data):
         raise CtgiError(f"{data}: a data set has to be a folder that every step sees; mount it")
     dataset = open_dataset(data, layout, renumber=True)
-    rows = [
-        [split, str(s.picture.relative_to(data)), s.picture.stat().st_size, s.identity, list(s.captions)]
-        for split in ("train", "val", "test")
-        for s in getattr(dataset, split)
-    ]
+    samples = [(split, sample) for split in SPLITS for sample in getattr(dataset, split)]
+    with ThreadPoolExecutor(8) as pool:  # on a network's file system most of the time is waiting
+        contents = pool.map(_of_file, [sample.picture for _, sample in samples])
+        rows = [
+            [split, str(sample.picture.relative_to(data)), content, sample.identity, list(sample.captions)]
+            for (split, sample), content in zip(samples, contents, strict=True)
+        ]
     return _digest(rows)
 
 
 def _of_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CtgiError(f"{path}: cannot be read ({error.strerror}); check the file") from error
 
 
 def _digest(value: object) -> str:
