@@ -1,6 +1,6 @@
 """``python -m demo.noise``: what each signal about uncertain captions buys, at 0, 20, 50 and 80 % wrong ones.
 
-Takes the world and the captions of a demo's folder, or makes them. Of half the training people a share of the
+Takes the world and the captions of a demo's folder, or makes them. Of the training pictures a share of the
 captions is corrupted (half of it shuffled between pictures, half given wrong details); IRRA and RDE are
 fine-tuned on them from the small CLIP with no signal, each of the three, and all joined, on pictures whose
 colours that CLIP has never seen. The epoch is chosen on val, R@1 measured on test. Results:

@@ -11,13 +11,14 @@ SIGNALS: Mapping[str, tuple[str, ...]] = {
     "answers": ("answers",),
     "similarity": ("similarity",),
     "loss": ("loss",),
+    "similarity+loss": ("similarity", "loss"),
     "joined": ("answers", "similarity", "loss"),
 }
 RATES = (0.0, 0.2, 0.5, 0.8)
 SMALL_RATES = (0.0, 0.5)
 
-SECONDS = {"irra": 50.0, "rde": 35.0, "clip": 5.0}
-"""A guess at a cell (three epochs of 500 pictures on one idle core), until one has been measured."""
+SECONDS = {"irra": 120.0, "rde": 80.0, "clip": 5.0}
+"""A guess at a cell (five epochs of 1,000 pictures on one idle core), until one has been measured."""
 
 
 @dataclass(frozen=True)

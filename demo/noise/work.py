@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from demo.noise.cell import Bench
 
 CELLS, RUNS, TABLE, FIGURE, RESULTS = "cells", "runs", "table.md", "figure.png", "results.json"
-_CODE = 2
+_CODE = 3
 """Part of every cell's key: raise it when what a cell measures is another thing."""
 _NEEDED = ("world", "captions")
 DETAILED, OWN = "detailed", "own"
@@ -83,7 +83,7 @@ def tell(loop: Loop, records: Mapping[Cell, Mapping[str, Any]]) -> str:
     """Write table, figure and results; returns the table."""
     from ctgi.datasets.annotations import read_dataset
     from ctgi.datasets.pseudo import read_pseudo_captions
-    from demo.noise.task import EACH, some
+    from demo.noise.task import EACH
     from demo.noise.tell import markdown, save_figure
 
     place, test = loop.out / "noise", read_dataset(loop.out / "world", LAYOUT).test
@@ -92,7 +92,7 @@ def tell(loop: Loop, records: Mapping[Cell, Mapping[str, Any]]) -> str:
         "queries": {DETAILED: EACH * len(test), OWN: sum(len(sample.captions) for sample in test)},
         "gallery": len(test),
         "people": len({sample.identity for sample in test}),
-        "captions": len(some(read_pseudo_captions(loop.out / "captions" / PARQUET))),
+        "captions": len(read_pseudo_captions(loop.out / "captions" / PARQUET)),
         "select": config.select,
         "options": dataclasses.asdict(config),
     }
@@ -154,9 +154,8 @@ def _wrong(loop: Loop) -> Mapping[tuple[int, int], tuple[str, float | None]]:
         from ctgi.datasets.pseudo import read_pseudo_captions
         from demo.noise.corrupt import wrong_answers
         from demo.noise.forced import forced_probabilities
-        from demo.noise.task import some
 
-        captions = some(read_pseudo_captions(loop.out / "captions" / PARQUET))
+        captions = read_pseudo_captions(loop.out / "captions" / PARQUET)
         wanted = wrong_answers(captions, loop.settings.seed)
         pictures = loop.out / "world" / "imgs"
         given = forced_probabilities(wanted, captions, pictures, loop.chat, loop.settings.concurrency)
@@ -185,9 +184,9 @@ def _bench(
     from ctgi.datasets.pseudo import read_pseudo_captions
     from demo.noise.cell import Bench
     from demo.noise.corrupt import corrupted
-    from demo.noise.task import described, some
+    from demo.noise.task import described
 
-    captions = some(read_pseudo_captions(loop.out / "captions" / PARQUET))
+    captions = read_pseudo_captions(loop.out / "captions" / PARQUET)
     composer, seed = Composer(default_pool()), loop.settings.seed
     world = loop.out / "world"
     data = read_dataset(world, LAYOUT)

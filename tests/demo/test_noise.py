@@ -112,7 +112,8 @@ def test_what_the_trust_saw_is_told_by_kind() -> None:
 def test_the_table_has_every_cell() -> None:
     records: dict[Cell, Any] = {}
     for cell in cells(("irra", "rde"), ("none", "joined"), (0.0, 0.5), 2):
-        r1 = {"value": 10 * cell.seed + 100 * cell.rate, "low": 1.0, "high": 2.0}
+        more = (cell.signal == "joined") * (3.0 if cell.seed == 1 else -1.0)
+        r1 = {"value": 10 * cell.seed + 100 * cell.rate + more, "low": 1.0, "high": 2.0}
         trust = {"auc": {"shuffled": 0.5}, "left_out": {"right": 3}} if cell.signal == "joined" else None
         records[cell] = {"metrics": {"detailed": {"R@1": r1}}, "trust": trust}
     low = {"value": 5.0, "low": 4.0, "high": 6.0}
@@ -121,13 +122,14 @@ def test_the_table_has_every_cell() -> None:
     table = markdown(records, facts)
     assert "| pre-trained CLIP | | 5.0 [4.0, 6.0] | |" in table
     assert "| IRRA | none | 15.0 [10.0, 20.0] | 65.0 [60.0, 70.0] |" in table
+    assert "| RDE | joined | +1.0 (1 of 2) | +1.0 (1 of 2) |" in table
     assert "| RDE | joined | 50% | 50 % | - | 3 | - | - |" in table and "Means of 2 seeds" in table
 
 
 def test_a_dry_run_lists_and_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--dry-run", "--out", str(tmp_path / "out"), "--seeds", "2"]) == 0
     said = capsys.readouterr().out
-    assert "80 cells, 80 to do: about" in said and "rde-joined-80-s2" in said
+    assert "96 cells, 96 to do: about" in said and "rde-joined-80-s2" in said
     assert not (tmp_path / "out").exists()
 
 
