@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
+
+from ctgi.encoders.processes import total
 
 EPSILON, MOMENTUM = 1e-5, 0.1
 
@@ -38,19 +39,10 @@ class TokenNorm(nn.Module):
 
     def _statistics(self, x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         mask = valid.unsqueeze(-1).float()
-        count = _total(mask.sum())
-        mean = _total((mask * x).sum(dim=(0, 1))) / count
-        variance = _total((mask * (x - mean) ** 2).sum(dim=(0, 1))) / count
+        count = total(mask.sum())
+        mean = total((mask * x).sum(dim=(0, 1))) / count
+        variance = total((mask * (x - mean) ** 2).sum(dim=(0, 1))) / count
         with torch.no_grad():
             self.running_mean.lerp_(mean, MOMENTUM)
             self.running_var.lerp_(variance * count / (count - 1).clamp(min=1), MOMENTUM)
         return mean, variance
-
-
-def _total(x: Tensor) -> Tensor:
-    if not (dist.is_available() and dist.is_initialized()):
-        return x
-    from torch.distributed.nn.functional import all_reduce
-
-    summed: Tensor = all_reduce(x.contiguous())  # type: ignore[no-untyped-call]  # with a gradient
-    return summed

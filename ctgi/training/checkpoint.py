@@ -62,8 +62,8 @@ def read_state(path: Path) -> RunState | None:
         ) from error
 
 
-def restore(path: Path, model: nn.Module, optimiser: Optimizer) -> None:
-    """Put the tensors in `path` into `model` and `optimiser`, every one accounted for.
+def restore(path: Path, model: nn.Module, optimiser: Optimizer | None = None) -> None:
+    """Put the tensors in `path` into `model` and, where it is given, `optimiser`, every one accounted for.
 
     Raises CtgiError when names or shapes do not match.
     """
@@ -73,6 +73,8 @@ def restore(path: Path, model: nn.Module, optimiser: Optimizer) -> None:
         model.load_state_dict(
             {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
         )
+        if optimiser is None:
+            return
         parameters = dict(model.named_parameters())
         for name, tensor in tensors.items():
             if name.startswith("adam."):

@@ -1,4 +1,4 @@
-"""One run in several processes: who they are, and the two sums that make their losses one loss.
+"""One run in several processes: how they meet, wait and share, so that their losses are one loss.
 
 `torchrun` starts the processes. Each holds an equal share of every batch; what the losses compare is
 gathered, so that negatives are those of the whole batch. Gradients keep one rule: **the mean over the
@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -22,19 +23,14 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd import Function
 
+from ctgi.encoders.processes import alone, rank, total, world
 from ctgi.errors import CtgiError
 
-_ALONE = False
+__all__ = ["alone", "gather", "local_rank", "process_group", "rank", "total", "wait", "world"]
 
-
-def world() -> int:
-    """How many processes share a batch; 1 without torchrun, and inside `alone`."""
-    return dist.get_world_size() if _together() else 1
-
-
-def rank() -> int:
-    """This process among them, 0 to world() - 1. The first writes the files."""
-    return dist.get_rank() if _together() else 0
+WAIT = timedelta(hours=6)
+"""How long processes wait for each other. torch's ten minutes are too few where one of them decodes a large
+set for all; if one dies, torchrun ends the others at once."""
 
 
 def gather(x: Tensor) -> Tensor:
@@ -47,25 +43,6 @@ def gather(x: Tensor) -> Tensor:
         return x
     gathered: Tensor = _Gather.apply(x)
     return gathered
-
-
-def total(x: Tensor) -> Tensor:
-    """The sum over all processes of a tensor of one shape; differentiable, not in place."""
-    if world() == 1:
-        return x
-    summed: Tensor = _Total.apply(x)
-    return summed
-
-
-@contextmanager
-def alone() -> Iterator[None]:
-    """Within this block a process is by itself: `world()` is 1 and `gather` gives back what it gets."""
-    global _ALONE
-    before, _ALONE = _ALONE, True
-    try:
-        yield
-    finally:
-        _ALONE = before
 
 
 def wait() -> None:
@@ -87,9 +64,9 @@ def process_group(device: torch.device) -> Iterator[None]:
     try:
         if device.type == "cuda":
             torch.cuda.set_device(device)
-            dist.init_process_group("nccl", device_id=device)
+            dist.init_process_group("nccl", timeout=WAIT, device_id=device)
         else:
-            dist.init_process_group("gloo")
+            dist.init_process_group("gloo", timeout=WAIT)
     except (RuntimeError, ValueError) as error:
         raise CtgiError(
             f"the other processes cannot be reached ({' '.join(str(error).split())[:200]}); start them with "
@@ -105,10 +82,6 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
-def _together() -> bool:
-    return dist.is_available() and dist.is_initialized() and not _ALONE
-
-
 class _Gather(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -121,17 +94,3 @@ class _Gather(Function):
         summed = grad.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(summed)
         return summed.chunk(dist.get_world_size())[dist.get_rank()]
-
-
-class _Total(Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        summed = x.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(summed)
-        return summed
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        summed = grad.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(summed)
-        return summed

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,13 @@ from torch import Tensor, nn
 from ctgi.datasets.annotations import Sample
 from ctgi.datasets.pictures import read_picture
 from ctgi.encoders.dual import DualEncoder
-from ctgi.encoders.loading import save_checkpoint
 from ctgi.errors import CtgiError
+from ctgi.training.best import BEST, keep, make_up_for
 from ctgi.training.card import claim, run_card
 from ctgi.training.checkpoint import RunState, read_state, restore, save_state
 from ctgi.training.config import TrainConfig
 from ctgi.training.device import half_precision, training_device
-from ctgi.training.distributed import process_group, rank, total, wait, world
+from ctgi.training.distributed import alone, process_group, rank, total, wait, world
 from ctgi.training.loader import Batch, Loader, Pairs, load_pairs
 from ctgi.training.model import Model, activations_recomputed, in_step
 from ctgi.training.objectives.sdm import SDM
@@ -38,7 +37,7 @@ from ctgi.training.schedule import default_warmup, lr_factor
 from ctgi.training.sets import check_sets, check_shares, numbered
 from ctgi.training.validation import Metrics, protocol_metrics, validate
 
-LAST, BEST = "last.safetensors", "best"
+LAST = "last.safetensors"
 
 
 @dataclass(frozen=True)
@@ -101,6 +100,8 @@ def train(
             claim(out, run_card(config, samples, val, model, trust), started=(out / LAST).exists())
         wait()
         state = read_state(out / LAST) or RunState()
+        if rank() == 0:
+            make_up_for(out / LAST, state, model, trained_on)
         if not _finished(config, state):
             run = _Run(config, state, model, out, device, half, trained_on)
             cache = config.cache_gb
@@ -180,10 +181,11 @@ class _Run:
             # What an objective draws (the masks of MLM, say) comes from torch's generator: a function of
             # place as well, and the same in every process.
             torch.manual_seed(_seed(config.seed, state.epoch, state.step))
-            values = self.learn(batch)
+            size = len(batches[state.step])
+            with alone() if size < world() else nullcontext():  # too few to go round: see `share`
+                values = self.learn(batch)
             if log:
                 log.step(state.epoch, state.step, values, config.base_lr * factor)
-            size = len(batches[state.step])
             for name, value in values.items():
                 state.sums[name] = state.sums.get(name, 0.0) + value * size
             state.step, seen = state.step + 1, seen + size
@@ -223,19 +225,15 @@ class _Run:
             "seconds": round(state.seconds + time.monotonic() - self.clock, 3),
         }
         state.history.append(record)
-        if state.best is None or self.worth(metrics) > self.worth(state.best["metrics"]):
-            # Before the state that names it: killed in between, the epoch is done again and writes the same.
+        better = state.best is None or self.worth(metrics) > self.worth(state.best["metrics"])
+        if better:
             state.best = record
-            noted = {"epoch": str(record["epoch"]), "metrics": json.dumps(metrics)}
-            if rank() == 0:
-                noted["selected_on"] = self.config.select_on
-                if self.trained_on is not None:
-                    noted["trained_on"] = self.trained_on
-                save_checkpoint(self.model.encoder, self.out / BEST, noted)
-        if log:  # also before the state: after the last epoch nobody comes back to write it down
+        if log:  # before the state: after the last epoch nobody comes back to write it down
             log.epoch(state.history)
         state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
         self.checkpoint()
+        if better and rank() == 0:
+            keep(self.model.encoder, self.out, record, self.trained_on)
         return record
 
     def checkpoint(self) -> None:

@@ -30,20 +30,22 @@ def observe(
 
     An objective without these two, or with a false attribute `observing`, is left alone. Batches are whole
     ones of about config.batch_size and shared out among the processes, so what is observed does not depend on
-    how many there are. There are at least as many pairs as processes.
+    how many there are.
     """
     objective: Any = model.objective
     if not hasattr(objective, "pair_losses") or not getattr(objective, "observing", True):
         return
     # Four numbers: no other chance of the run begins with them (numpy fills shorter seeds with zeros).
     order = np.random.default_rng([config.seed, epoch, 0, 1]).permutation(len(pairs))
-    count = max(-(-len(order) // config.batch_size), world())
-    own = np.array_split(order, count)[rank() :: world()]
+    batches = np.array_split(order, -(-len(order) // config.batch_size))
+    own = batches[rank() :: world()]
     model.eval()
     with alone(), torch.no_grad(), torch.autocast(device.type, half, enabled=half is not None):
-        loader = Loader(pairs, own, seed=config.seed, epoch=epoch, first=0, augment=False, device=device)
+        seen = own or batches[:1]  # where there are fewer batches than processes, somebody's result is spare
+        loader = Loader(pairs, seen, seed=config.seed, epoch=epoch, first=0, augment=False, device=device)
         losses = [objective.pair_losses(model.encoder, batch).float() for batch in loader]
     model.train()
     table = torch.zeros(len(pairs), losses[0].shape[1], device=device)
-    table[torch.from_numpy(np.concatenate(own)).to(device)] = torch.cat(losses)
+    if own:
+        table[torch.from_numpy(np.concatenate(own)).to(device)] = torch.cat(losses)
     objective.observe(total(table).cpu(), epoch)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from ctgi.errors import CtgiError
 from ctgi.training.config import TrainConfig
-from ctgi.training.distributed import world
 
 if TYPE_CHECKING:
     from ctgi.training.loader import Pairs
@@ -33,12 +32,8 @@ def epoch_batches(config: TrainConfig, pairs: Pairs, epoch: int) -> list[Indices
         return identity_batches(identity, config.batch_size, config.instances, chance)
     if config.shard_window:
         shard = pairs.shard[pairs.picture.numpy()]
-        batches = windowed_batches(shard, config.batch_size, config.shard_window, chance)
-    else:
-        batches = plain_batches(len(pairs), config.batch_size, chance)
-    if len(batches) > 1 and len(batches[-1]) < world():
-        batches[-2:] = [np.concatenate(batches[-2:])]  # too few to go round: nobody's share may be empty
-    return batches
+        return windowed_batches(shard, config.batch_size, config.shard_window, chance)
+    return plain_batches(len(pairs), config.batch_size, chance)
 
 
 def plain_batches(count: int, size: int, chance: np.random.Generator) -> list[Indices]:
@@ -98,6 +93,9 @@ def identity_batches(
 
 def share(batch: Indices, rank: int, world: int) -> slice:
     """The rows of a batch that are this process's: equal parts, so up to world - 1 rows at the end of an
-    epoch's last batch are left out."""
+    epoch's last batch are left out. A last batch of fewer rows than processes is everybody's, whole: each
+    learns from it alone, and the mean of their equal gradients is that of one process."""
+    if len(batch) < world:
+        return slice(0, len(batch))
     part = len(batch) // world
     return slice(rank * part, (rank + 1) * part)

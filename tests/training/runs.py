@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -98,14 +99,29 @@ def train(name: str, pictures: Path, out: Path, changes: dict[str, Any]) -> None
     engine.train(config, samples, val, encoder, out, objective=objective, progress=False)
 
 
+def train_up_to(checkpoint: int, name: str, pictures: Path, out: Path, changes: dict[str, Any]) -> None:
+    """The same, ending with its checkpoint of that number as if it had been killed."""
+    save, saved = engine.save_state, 0
+
+    def last(*given: Any) -> None:
+        nonlocal saved
+        save(*given)
+        saved += 1
+        if saved == checkpoint:
+            os._exit(0)
+
+    engine.save_state = last
+    train(name, pictures, out, changes)
+
+
 class Observing(nn.Module):
-    """Says of every pair how long its caption is, and keeps what it is shown."""
+    """Says of every pair its number, what it looks like and who is beside it, and keeps what it is shown."""
 
     seen: Tensor
 
     def __init__(self, pairs: int) -> None:
         super().__init__()
-        self.register_buffer("seen", torch.zeros(pairs, 2))
+        self.register_buffer("seen", torch.zeros(pairs, 3))
         self.register_buffer("times", torch.zeros(1, dtype=torch.int64))
 
     def forward(self, encoder: DualEncoder, batch: Batch) -> dict[str, Tensor]:
@@ -115,7 +131,8 @@ class Observing(nn.Module):
     def pair_losses(self, encoder: DualEncoder, batch: Batch) -> Tensor:
         assert not encoder.training and not torch.is_grad_enabled()
         assert world() == 1 and len(gather(batch.pair)) == len(batch.pair)
-        return torch.stack([batch.pair.float(), batch.pixels.mean(dim=(1, 2, 3))], dim=1)
+        beside = torch.full((len(batch.pair),), float(batch.pair.sum()))
+        return torch.stack([batch.pair.float(), batch.pixels.mean(dim=(1, 2, 3)), beside], dim=1)
 
     def observe(self, losses: Tensor, epoch: int) -> None:
         assert not dist.is_initialized() or dist.get_world_size() == 2
@@ -123,10 +140,10 @@ class Observing(nn.Module):
         self.times += 1 + 10 * epoch
 
 
-def observe(pictures: Path, out: Path) -> None:
+def observe(pictures: Path, out: Path, batch_size: int) -> None:
     """A run of two epochs whose objective wants to see all pairs."""
     samples, val = made(pictures)
     encoder = load_encoder(TINY, None)
     objective = Observing(sum(len(sample.captions) for sample in samples))
-    config = TrainConfig(epochs=2, batch_size=8, device="cpu")
+    config = TrainConfig(epochs=2, batch_size=batch_size, device="cpu")
     engine.train(config, samples, val, encoder, out, objective=objective, progress=False)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ctgi.datasets.annotations import Sample
+from ctgi.training.distributed import process_group
 from tests.training import runs, together
 
 Sets = tuple[tuple[Sample, ...], tuple[Sample, ...]]
@@ -24,6 +26,22 @@ Sets = tuple[tuple[Sample, ...], tuple[Sample, ...]]
 @pytest.fixture
 def pictures(samples: Sets) -> Path:
     return samples[0][0].picture.parent
+
+
+def test_processes_wait_for_one_that_decodes_a_large_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Asked(Exception):
+        pass
+
+    def init(backend: str, timeout: timedelta, **_: Any) -> None:
+        assert timeout >= timedelta(hours=1)
+        raise Asked
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("torch.distributed.init_process_group", init)
+    monkeypatch.setattr("torch.cuda.set_device", lambda device: None)
+    for device in ("cpu", "cuda"):
+        with pytest.raises(Asked), process_group(torch.device(device)):
+            pass
 
 
 def test_gather_and_total_add_up_what_all_processes_made_of_a_row(tmp_path: Path) -> None:
@@ -110,11 +128,32 @@ def test_killed_at_any_step_it_ends_with_the_same_bits(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["irra", "rde"])
+def test_an_epoch_may_end_in_more_processes_than_its_last_batch_has_pairs(
+    name: str, pictures: Path, tmp_path: Path
+) -> None:
+    """32 pairs in batches of 6: one process takes five steps, three take the sixth, with two pairs."""
+    changes = {"epochs": 1, "batch_size": 6, "adam_eps": 1e-3}
+    together.run(1, runs.train, name, pictures, tmp_path / "whole", changes)
+    together.run(1, runs.train_up_to, 5, name, pictures, tmp_path / "parts", changes)
+    assert reached(tmp_path / "parts" / "last.safetensors") == (0, 5)
+    together.run(3, runs.train, name, pictures, tmp_path / "parts", changes)
+    one, three = (load_file(tmp_path / run / "last.safetensors") for run in ("whole", "parts"))
+    assert one.keys() == three.keys()
+    for key, expected in one.items():
+        torch.testing.assert_close(three[key], expected, rtol=1e-5, atol=1e-6, msg=key)
+    a, b = ([json.loads(x) for x in (tmp_path / run / "steps.jsonl").open()] for run in ("whole", "parts"))
+    assert [line["step"] for line in b] == list(range(6))
+    assert b[5]["losses"] == pytest.approx(a[5]["losses"], rel=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch_size", [8, 64])  # in the second, one batch for two processes
 def test_every_pair_is_observed_before_each_epoch_whoever_shares_the_work(
-    pictures: Path, tmp_path: Path
+    batch_size: int, pictures: Path, tmp_path: Path
 ) -> None:
     for count in (1, 2):
-        together.run(count, runs.observe, pictures, tmp_path / str(count))
+        together.run(count, runs.observe, pictures, tmp_path / str(count), batch_size)
     one, two = (load_file(tmp_path / str(count) / "last.safetensors") for count in (1, 2))
     for state in (one, two):
         assert state["model.objective.times"].item() == 1 + 11

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,37 +16,11 @@ from ctgi.datasets.annotations import Sample
 from ctgi.encoders.dual import DualEncoder
 from ctgi.encoders.loading import load_checkpoint
 from ctgi.errors import CtgiError
-from ctgi.training import engine
 from ctgi.training.config import TrainConfig
-from ctgi.training.engine import TrainResult, train
 from ctgi.training.loader import Batch, load_pairs
 from ctgi.training.objectives.sdm import SDM
 from ctgi.training.validation import embed, protocol_metrics
-
-Sets = tuple[tuple[Sample, ...], tuple[Sample, ...]]
-Make = Callable[[], DualEncoder]
-SHORT = TrainConfig(epochs=3, batch_size=8, base_lr=3e-3, adam_eps=1e-8, checkpoint_steps=2, device="cpu")
-
-
-def run(sets: Sets, encoder: DualEncoder, out: Path, config: TrainConfig = SHORT, **more: Any) -> TrainResult:
-    return train(config, *sets, encoder, out, progress=False, **more)
-
-
-def tensors(out: Path) -> dict[str, Tensor]:
-    return load_file(out / "last.safetensors") | {
-        f"best.{k}": v for k, v in load_file(out / "best" / "model.safetensors").items()
-    }
-
-
-def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def timeless(result: TrainResult) -> list[dict[str, Any]]:
-    return [
-        {name: value for name, value in record.items() if name not in ("seconds", "loader_wait_seconds")}
-        for record in result.history
-    ]
+from tests.training.short import SHORT, Make, Sets, run, same, tensors
 
 
 def test_it_learns_and_keeps_the_best_epoch(samples: Sets, make_encoder: Make, tmp_path: Path) -> None:
@@ -81,126 +54,6 @@ def test_the_seed_decides_everything(samples: Sets, make_encoder: Make, tmp_path
     other = TrainConfig(**{**SHORT.__dict__, "seed": 2})
     run(samples, make_encoder(), tmp_path / "c", other)
     assert not same(tensors(tmp_path / "a"), tensors(tmp_path / "c"))
-
-
-class Died(BaseException):
-    """Stands for the death of the process at a chosen place; nothing in the engine catches it."""
-
-
-def dying(function: Callable[..., Any], call: int, after: bool) -> Callable[..., Any]:
-    calls = 0
-
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == call and not after:
-            raise Died
-        result = function(*args, **kwargs)
-        if calls == call:
-            raise Died
-        return result
-
-    return wrapped
-
-
-@pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize(
-    ("place", "call"),
-    [
-        ("save_state", 1),
-        ("save_state", 3),
-        ("save_state", 6),
-        ("save_checkpoint", 1),
-        ("observe", 2),
-        ("validate", 2),
-    ],
-)
-def test_cut_off_anywhere_it_goes_on_to_the_same_bits(
-    samples: Sets,
-    make_encoder: Make,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    place: str,
-    call: int,
-    after: bool,
-) -> None:
-    whole = run(samples, make_encoder(), tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        patch.setattr(engine, place, dying(getattr(engine, place), call, after))
-        with pytest.raises(Died):
-            run(samples, make_encoder(), tmp_path / "cut")
-    again = run(samples, make_encoder(), tmp_path / "cut")
-    assert same(tensors(tmp_path / "whole"), tensors(tmp_path / "cut"))
-    assert timeless(again) == timeless(whole)
-    assert (again.best_epoch, again.metrics) == (whole.best_epoch, whole.metrics)
-    logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("whole", "cut")]
-    assert len(logs[0]) == len(logs[1]) == len(whole.history)
-
-
-def test_steps_before_the_last_checkpoint_are_not_taken_again(
-    samples: Sets, make_encoder: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    steps = 4  # 32 pairs in batches of 8
-    with monkeypatch.context() as patch:
-        patch.setattr(engine, "save_state", dying(engine.save_state, 3, True))  # in epoch 2, after step 2
-        with pytest.raises(Died):
-            run(samples, make_encoder(), tmp_path / "run")
-    seen: list[int] = []
-
-    class Counting(SDM):
-        def forward(self, encoder: DualEncoder, batch: Batch) -> dict[str, Tensor]:
-            seen.append(len(batch.pair))
-            return super().forward(encoder, batch)
-
-    run(samples, make_encoder(), tmp_path / "run", objective=Counting(50.0))
-    assert len(seen) == 3 * steps - (steps + 2)
-
-
-def test_a_finished_run_returns_at_once(samples: Sets, make_encoder: Make, tmp_path: Path) -> None:
-    first = run(samples, make_encoder(), tmp_path / "run")
-
-    def untouchable(*_: Any) -> dict[str, float]:
-        raise AssertionError("nothing is left to validate")
-
-    assert run(samples, make_encoder(), tmp_path / "run", metrics=untouchable) == first
-
-
-def test_a_folder_of_another_run_is_refused(samples: Sets, make_encoder: Make, tmp_path: Path) -> None:
-    run(samples, make_encoder(), tmp_path / "run")
-    changed = TrainConfig(**{**SHORT.__dict__, "base_lr": 1e-3, "seed": 9})
-    with pytest.raises(CtgiError, match="holds a run with other base_lr, seed;"):
-        run(samples, make_encoder(), tmp_path / "run", changed)
-    with pytest.raises(CtgiError, match="other training set;"):
-        run((samples[0][:-1], samples[1]), make_encoder(), tmp_path / "run")
-    with pytest.raises(CtgiError, match="other validation set;"):
-        run((samples[0], samples[1][:-1]), make_encoder(), tmp_path / "run")
-    different = make_encoder()
-    with torch.no_grad():
-        different.clip.ln_final.bias.add_(1)
-    with pytest.raises(CtgiError, match="other initial weights;"):
-        run(samples, different, tmp_path / "run")
-    quicker = TrainConfig(**{**SHORT.__dict__, "checkpoint_steps": 0, "cache_gb": 0.0})
-    assert run(samples, make_encoder(), tmp_path / "run", quicker).best_epoch  # how, not what
-
-
-def test_a_run_that_failed_before_its_first_checkpoint_binds_nobody(
-    samples: Sets, make_encoder: Make, tmp_path: Path
-) -> None:
-    bad = tmp_path / "bad.png"
-    bad.write_text("not a picture")
-    with pytest.raises(CtgiError, match="bad.png: not a picture"):
-        run(((*samples[0], Sample(bad, 0, ("x",))), samples[1]), make_encoder(), tmp_path / "run")
-    assert run(samples, make_encoder(), tmp_path / "run").best_epoch
-    (tmp_path / "run" / "run.json").unlink()
-    with pytest.raises(CtgiError, match="a checkpoint without run.json"):
-        run(samples, make_encoder(), tmp_path / "run")
-
-
-def test_a_damaged_checkpoint_is_one_line(samples: Sets, make_encoder: Make, tmp_path: Path) -> None:
-    run(samples, make_encoder(), tmp_path / "run")
-    (tmp_path / "run" / "last.safetensors").write_bytes(b"torn")
-    with pytest.raises(CtgiError, match="last.safetensors: damaged checkpoint"):
-        run(samples, make_encoder(), tmp_path / "run")
 
 
 def test_further_losses_and_layers_train_along(samples: Sets, make_encoder: Make, tmp_path: Path) -> None:
@@ -292,6 +145,49 @@ def test_every_step_is_on_record(samples: Sets, make_encoder: Make, tmp_path: Pa
         own = [line for line in lines if line["epoch"] == record["epoch"] - 1]
         assert np.mean([line["losses"]["sdm"] for line in own]) == pytest.approx(record["losses"]["sdm"])
         assert {line["lr"] for line in own} == {record["lr"]}
+
+
+@pytest.mark.parametrize(
+    ("options", "warmup"),
+    # Without a word about it 5 epochs of 60, so a quarter of an epoch of 3.
+    [({}, 0.25), ({"warmup_epochs": 2}, 2), ({"lr_step": "step"}, 0.25), ({"warmup_epochs": 0}, 0)],
+)
+def test_the_rate_on_record_is_the_published_schedule(
+    samples: Sets, make_encoder: Make, tmp_path: Path, options: dict[str, Any], warmup: float
+) -> None:
+    """IRRA's LRSchedulerWithWarmup: linear from a tenth, then half a cosine to 0."""
+    config = TrainConfig(**{**SHORT.__dict__, **options})
+    result = run(samples, make_encoder(), tmp_path / "run", config)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "steps.jsonl").read_text().splitlines()]
+    for line in lines:
+        moment = line["epoch"] + (line["step"] / 4 if "lr_step" in options else 0)
+        factor = (
+            np.interp(moment, [0, warmup], [0.1, 1])
+            if moment < warmup
+            else np.cos(np.pi / 2 * (moment - warmup) / (3 - warmup)) ** 2
+        )
+        assert line["lr"] == pytest.approx(3e-3 * factor, rel=1e-9)
+    last = {line["epoch"]: line["lr"] for line in lines}
+    assert [record["lr"] for record in result.history] == list(last.values())
+
+
+def test_accumulation_and_recomputation_reach_the_towers(
+    samples: Sets, make_encoder: Make, tmp_path: Path
+) -> None:
+    class Looking(SDM):
+        def forward(self, encoder: DualEncoder, batch: Batch) -> dict[str, Tensor]:
+            recomputed.add(encoder.clip.visual.transformer.grad_checkpointing)
+            with encoder.clip.visual.conv1.register_forward_pre_hook(
+                lambda _, given: parts.add(len(given[0]))
+            ):
+                return super().forward(encoder, batch)
+
+    for options, sizes, wanted in (({}, {8}, {False}), ({"accumulation": 4, "recompute": True}, {2}, {True})):
+        parts: set[int] = set()
+        recomputed: set[bool] = set()
+        config = TrainConfig(**{**SHORT.__dict__, "epochs": 1, **options})
+        run(samples, make_encoder(), tmp_path / str(len(options)), config, objective=Looking(50.0))
+        assert (parts, recomputed) == (sizes, wanted)
 
 
 def test_tensorboard_where_it_is_wanted(samples: Sets, make_encoder: Make, tmp_path: Path) -> None:
