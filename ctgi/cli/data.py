@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,7 +36,7 @@ def open_dataset(root: Path | str, layout: str | None, *, renumber: bool = False
     if layout is None:
         raise CtgiError(f"{root}: name its layout, --layout {', '.join(LAYOUTS[:-1])} or {LAYOUTS[-1]}")
     dataset = read_dataset(root, layout, renumber=renumber)
-    if dataset.noise:
+    if dataset.noise and os.environ.get("RANK", "0") == "0":  # of torchrun's processes the first tells it
         print(f"{root}: {summary(dataset.noise)}", file=sys.stderr)
     return dataset
 

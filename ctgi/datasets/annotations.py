@@ -48,7 +48,8 @@ def read_dataset(root: Path | str, layout: str, *, renumber: bool = False) -> Da
     they are renumbered without gaps, train first, then val, then test: for subsets of one's own.
 
     An entry that repeats a picture of the same identity and split adds its captions to it. A caption without
-    words is left out and flagged, as is, without being left out, every other that looks damaged.
+    words is left out and flagged, as is, without being left out, every other that looks damaged or that its
+    picture has word for word already.
 
     Raises CtgiError, one line, for: unknown layout, missing or malformed annotations, an entry without a
     needed field or without a caption that has words, a split the layout does not have, a missing picture, a
@@ -76,7 +77,8 @@ def read_dataset(root: Path | str, layout: str, *, renumber: bool = False) -> Da
         before = splits[split].get(sample.picture)
         captions = (before.captions if before else ()) + sample.captions
         splits[split][sample.picture] = Sample(sample.picture, sample.identity, captions)
-        written += [Written(f"entry {number}", sample.identity, text) for text in entry["captions"]]
+        place, picture = f"entry {number}", str(sample.picture)
+        written += [Written(place, sample.identity, text, picture) for text in entry["captions"]]
     _check_pictures(seen, pictures)
     train, val, test = (tuple(splits[name].values()) for name in ("train", "val", "test"))
     if "train" in rules.splits and not train:

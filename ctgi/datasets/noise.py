@@ -13,9 +13,10 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-EMPTY, SCRIPT, CODE, SHARED = "empty", "script", "code", "shared"
+EMPTY, SCRIPT, CODE, SHARED, REPEATED = "empty", "script", "code", "shared", "repeated"
 """No words; characters of another script than Latin; what looks like code; the same words for another
-person, too, and so many of them that it can hardly be true of both."""
+person, too, and so many of them that it can hardly be true of both; the very words that this picture has
+already, which makes one query two."""
 
 LONG = 10
 """Words from which a shared caption is odd: a short one may honestly fit several people."""
@@ -28,11 +29,12 @@ _CODE = re.compile(
 
 @dataclass(frozen=True)
 class Written:
-    """One caption as it stands in a file: where, about whom, and what."""
+    """One caption as it stands in a file: where, about whom, what, and of which picture."""
 
     where: str
     identity: int
     text: str
+    picture: str
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,13 @@ def find_noise(captions: Sequence[Written]) -> tuple[Noise, ...]:
     for caption in captions:
         people[_same(caption.text)].add(caption.identity)
     found = []
+    met: set[tuple[str, str]] = set()
     for caption in captions:
         kinds = kinds_of(caption.text)
+        words = (caption.picture, caption.text.strip())
+        if words in met and kinds != (EMPTY,):
+            kinds = (*kinds, REPEATED)
+        met.add(words)
         if len(caption.text.split()) >= LONG and len(people[_same(caption.text)]) > 1:
             kinds = (*kinds, SHARED)
         if kinds:
@@ -78,6 +85,7 @@ def summary(noise: Sequence[Noise]) -> str:
         SCRIPT: "with another script",
         CODE: "with what looks like code",
         SHARED: "that describe several people in the same long sentence",
+        REPEATED: "that repeat a caption of their picture word for word",
     }
     parts = ", ".join(f"{counts[kind]} {phrase}" for kind, phrase in words.items() if counts[kind])
     worst = min(noise, key=lambda item: item.kinds == (SHARED,))

@@ -159,11 +159,16 @@ def test_the_published_sizes_add_up() -> None:
 
 def test_a_picture_listed_twice_for_the_same_person_gathers_its_captions(tmp_path: Path) -> None:
     entries = [*GOOD, entry("train", "0_a.jpg", 0, "once more")]
-    assert read_dataset(written(tmp_path, entries), "rstpreid").train[0].captions == (
-        "a man",
-        "a tall man",
-        "once more",
-    )
+    data = read_dataset(written(tmp_path, entries), "rstpreid")
+    assert data.train[0].captions == ("a man", "a tall man", "once more")
+    assert not data.noise
+
+
+def test_a_caption_that_a_picture_has_already_is_flagged_and_stays(tmp_path: Path) -> None:
+    entries = [*GOOD, entry("train", "0_a.jpg", 0, "a man"), entry("train", "1_a.jpg", 1, "a man")]
+    data = read_dataset(written(tmp_path, entries), "rstpreid")
+    assert data.train[0].captions == ("a man", "a tall man", "a man")
+    assert [(noise.where, noise.kinds) for noise in data.noise] == [("entry 5", ("repeated",))]
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def test_the_same_long_sentence_about_two_people_is_told() -> None:
     long = "a man in a black jacket with grey trousers and white shoes"
     texts = [(f"{long}.", 1), (long.capitalize().replace(" in ", "  in "), 2), ("a man", 3), ("a man", 4)]
     texts += [(f"{long} and a bag", 5), (f"{long} and a bag", 5), ("", 1), ("", 2)]
-    noise = find_noise([Written(f"entry {n}", who, text) for n, (text, who) in enumerate(texts)])
+    noise = find_noise([Written(f"entry {n}", who, text, f"{n}.jpg") for n, (text, who) in enumerate(texts)])
     assert [(item.where, item.kinds) for item in noise] == [
         ("entry 0", ("shared",)),
         ("entry 1", ("shared",)),
@@ -47,8 +47,22 @@ def test_the_same_long_sentence_about_two_people_is_told() -> None:
     assert "entry 6: ''" in line and "\n" not in line and summary(()) == ""
 
 
+def test_the_same_words_for_the_same_picture_are_told() -> None:
+    texts = [("a man", "1.jpg"), ("a man", "2.jpg"), (" a man\n", "1.jpg"), ("A man", "1.jpg"), ("", "1.jpg")]
+    texts += [("", "1.jpg"), ("人", "1.jpg"), ("人", "1.jpg")]
+    noise = find_noise([Written(f"entry {n}", 0, text, picture) for n, (text, picture) in enumerate(texts)])
+    assert [(item.where, item.kinds) for item in noise] == [
+        ("entry 2", ("repeated",)),
+        ("entry 4", ("empty",)),
+        ("entry 5", ("empty",)),
+        ("entry 6", ("script",)),
+        ("entry 7", ("script", "repeated")),
+    ]
+    assert "2 that repeat a caption of their picture word for word" in summary(noise)
+
+
 @given(st.text(max_size=40))
 def test_any_text_has_an_answer_and_words_are_never_called_empty(text: str) -> None:
     kinds = kinds_of(text)
     assert (kinds == ("empty",)) == (not any(c.isalnum() for c in text))
-    assert summary(find_noise([Written("entry 1", 0, text)])).count("\n") == 0
+    assert summary(find_noise([Written("entry 1", 0, text, "1.jpg")])).count("\n") == 0
