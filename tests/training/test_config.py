@@ -12,6 +12,24 @@ def test_the_defaults_are_the_published_run() -> None:
     config = TrainConfig()
     assert (config.epochs, config.batch_size, config.base_lr, config.weight_decay) == (60, 64, 1e-5, 4e-5)
     assert (config.adam_eps, config.sdm_scale, config.seed) == (1e-3, 50.0, 1)
+    assert (config.bias_lr_factor, config.new_lr_factor, config.rde_new_lr) == (2, 5, 1e-3)
+    assert (config.warmup_epochs, config.lr_step, config.sampler, config.augment) == (
+        None,  # 5 of 60
+        "epoch",
+        "plain",
+        True,
+    )
+    assert (config.tal_tau, config.tal_margin, config.irra_captions) == (0.015, 0.1, "masked")
+
+
+def test_the_defaults_that_mend_the_published_code() -> None:
+    config = TrainConfig()
+    assert (config.irra_padding, config.rde_selection, config.rde_consensus) == (
+        "ignored",
+        "valid",
+        "monotone",
+    )
+    assert (config.select, config.select_on, config.patience) == ("R@1", "val", 0)
 
 
 @pytest.mark.parametrize(

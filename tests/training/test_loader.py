@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from ctgi.datasets.pictures import read_picture
 from ctgi.encoders.pixels import normalised, resized
 from ctgi.encoders.tokens import END, tokenize
 from ctgi.errors import CtgiError
+from ctgi.training import loader
 from ctgi.training.config import TrainConfig
 from ctgi.training.loader import Batch, Loader, Pairs, load_pairs
 from ctgi.training.pictures import Kept, Streamed, clear, open_pictures
@@ -67,6 +69,25 @@ def test_a_batch_depends_on_seed_epoch_and_step_alone(pairs: Pairs) -> None:
     for a, b in zip(whole[2:], tail, strict=True):
         assert torch.equal(a.pixels, b.pixels) and torch.equal(a.ids, b.ids) and torch.equal(a.pair, b.pair)
     assert not torch.equal(run(pairs, epoch=4)[0].pixels, run(pairs, epoch=5)[0].pixels)
+
+
+def test_processes_together_see_what_one_would(pairs: Pairs, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = run(pairs, size=6)
+    monkeypatch.setattr(loader, "world", lambda: 3)
+    shares = []
+    for rank in range(3):
+        monkeypatch.setattr(loader, "rank", lambda rank=rank: rank)
+        shares.append(run(pairs, size=6))
+    for step, batch in enumerate(whole):
+        own = [share[step] for share in shares]
+        for field in dataclasses.fields(Batch):
+            expected = getattr(batch, field.name)
+            got = [getattr(each, field.name) for each in own]
+            if len(batch.pair) < 3:  # too few to go round: everybody has them all
+                assert all(torch.equal(each, expected) for each in got)
+            else:
+                assert torch.equal(torch.cat(got), expected)
+    assert [len(batch.pair) for batch in whole] == [6, 6, 6, 6, 6, 2]
 
 
 def test_without_augmentation_the_pictures_are_what_search_sees(pairs: Pairs) -> None:

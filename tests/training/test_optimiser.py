@@ -4,9 +4,13 @@ import pytest
 import torch
 from torch import nn
 
+from ctgi.encoders.loading import load_encoder
 from ctgi.errors import CtgiError
 from ctgi.training.config import TrainConfig
+from ctgi.training.model import Model
+from ctgi.training.objectives.build import build_encoder, build_objective
 from ctgi.training.optimiser import make_optimiser, rate_and_decay
+from tests.training.runs import TINY
 
 
 @pytest.mark.parametrize(
@@ -98,6 +102,23 @@ def test_a_role_reaches_down_to_the_next_module_that_has_one() -> None:
     assert got.keys() == expected.keys()
     for name, pair in expected.items():
         assert got[name] == pytest.approx(pair), name
+
+
+def test_rdes_own_layers_have_its_own_rate() -> None:
+    config = TrainConfig()
+    torch.manual_seed(0)
+    encoder = build_encoder("rde", load_encoder(TINY, None), config)
+    model = Model(encoder, build_objective("rde", encoder, config, identities=3, pairs=4))
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    found: dict[tuple[float, float], set[str]] = {}
+    for group in make_optimiser(model, config).param_groups:
+        assert group["lr"] == group["full_lr"]
+        rates = (group["full_lr"], group["weight_decay"])
+        found.setdefault(rates, set()).update(names[id(parameter)] for parameter in group["params"])
+    assert found.keys() == {(1e-5, 4e-5), (2e-5, 0.0), (1e-3, 4e-5), (1e-3, 0.0)}
+    for (rate, decay), members in found.items():
+        for name in members:
+            assert ("_selection." in name) == (rate == 1e-3) and ("bias" in name) == (decay == 0), name
 
 
 def test_an_unknown_role_is_named() -> None:

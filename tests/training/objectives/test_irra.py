@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from ctgi.training.objectives.draws import draw_key
 from ctgi.training.objectives.irra import IRRA
 from ctgi.training.objectives.masking import mask_captions
 from ctgi.training.objectives.sdm import sdm_loss
+from tests.numpy_transformer import Array, array, layer_norm, linear, quick_gelu
 
 CAPTIONS = ["a man in a red jacket", "a woman with a large black bag over her shoulder", "a man", "a dog"]
 Towers, MakeBatch = Callable[..., DualEncoder], Callable[..., Batch]
@@ -45,6 +47,47 @@ def test_sdm_reads_the_masked_caption_as_the_code_or_the_clean_one_as_the_paper(
         torch.testing.assert_close(got["sdm"], expected, rtol=1e-4, atol=1e-4)
     both = [losses(irra(captions=c), encoder, batch)["mlm"] for c in ("masked", "clean")]
     torch.testing.assert_close(*both)  # MLM reads the masked one either way
+
+
+def cross_entropies(scores: Array, truth: Array) -> Array:
+    highest = scores.max(axis=1, keepdims=True)
+    log = scores - highest - np.log(np.exp(scores - highest).sum(axis=1, keepdims=True))
+    chosen: Array = -log[np.arange(len(truth)), truth]
+    return chosen
+
+
+@pytest.mark.parametrize("captions", ["masked", "clean"])
+@torch.no_grad()
+def test_id_and_mlm_are_put_together_as_published(
+    towers: Towers, make_batch: MakeBatch, captions: str
+) -> None:
+    """IRRA's compute_id and compute_mlm, each with weight 1, in numpy float64: ID on the features before they
+    are made unit-norm, MLM from the masked caption to the words that stood there, a mean over all of them."""
+    encoder, batch, objective = towers(), make_batch(CAPTIONS, [0, 1, 0, 2]), irra(captions=captions)
+    for parameter in objective.parameters():
+        parameter.add_(0.3 * torch.randn_like(parameter))
+    got = losses(objective, encoder, batch)
+    torch.manual_seed(0)
+    masked = mask_captions(batch.ids, batch.pair, draw_key())
+    picked = masked.picked
+    assert (masked.ids != batch.ids).sum() > 1 and len(set(picked.sum(dim=1).tolist())) > 1
+
+    text, image = encoder.text_tokens(masked.ids), encoder.image_tokens(batch.pixels)
+    end = batch.ids.argmax(dim=1)
+    read = text if captions == "masked" else encoder.text_tokens(batch.ids)
+    sides = [array(read[torch.arange(4), end]), array(image[:, 0])]
+    assert all(abs(np.linalg.norm(side, axis=1) - 1).min() > 0.1 for side in sides)
+    who = batch.identity.numpy()
+    identity = [cross_entropies(linear(side, objective.identity.classifier), who).mean() for side in sides]
+    assert got["id"].item() == pytest.approx(sum(identity) / 2, rel=1e-5)
+
+    head = objective.words.mlm_head
+    padding = torch.arange(batch.ids.shape[1]) > end.unsqueeze(1)
+    state = array(objective.words.relation(text, image, padding))[picked.numpy()]
+    scores = linear(layer_norm(quick_gelu(linear(state, head[0])), head[2]), head[3])
+    words = cross_entropies(scores, batch.ids[picked].numpy())
+    assert got["mlm"].item() == pytest.approx(words.mean(), rel=1e-5)
+    assert set(got) == {"sdm", "id", "mlm"}
 
 
 @torch.no_grad()
