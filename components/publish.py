@@ -1,10 +1,13 @@
 """Publish the release in the object store."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 from kfp import dsl
 
 from components import page
+from ctgi.errors import CtgiError
 
 
 def publish(
@@ -21,7 +24,7 @@ def publish(
 
     Args:
         exported: the release.
-        parity: that it was compared with its model.
+        parity: that it was compared with its model; without that it is not published.
         evaluation: what was measured; kept beside the release.
         store: where to.
         release: its name there.
@@ -29,13 +32,36 @@ def publish(
         version: its number.
         fingerprint: SHA-256 of its files.
     """
-    from components.publish import send
+    from components.publish import compared, send
     from components.step import step
 
     with step("publish"):
         send(
-            exported.path, parity.metadata, evaluation.path, store, release, report.path, version, fingerprint
+            exported.path,
+            compared(parity),
+            evaluation.path,
+            store,
+            release,
+            report.path,
+            version,
+            fingerprint,
         )
+
+
+def compared(parity: Any) -> dict[str, Any]:
+    """The figures of the comparison; a step by hand has them in the file alone.
+
+    Raises CtgiError where there are none: what was never compared is not published.
+    """
+    file = Path(parity.path)
+    figures = dict(parity.metadata)
+    if not figures and file.is_file():
+        figures = json.loads(file.read_text(encoding="utf-8"))
+    if "rank_agreement" not in figures:
+        raise CtgiError(
+            f"{file}: says nothing of a comparison of the release with its model; run verify_parity"
+        )
+    return figures
 
 
 def send(

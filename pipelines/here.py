@@ -28,6 +28,7 @@ from ctgi.errors import CtgiError
 from ctgi.export.lineage import IMAGE_DIGEST
 from ctgi.storage.alone import alone
 from pipelines.catalog import build
+from pipelines.containers import asked_how_they_ended
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _TASK = re.compile(r"Task '([\w-]+)' finished with status (\w+)")
@@ -49,9 +50,15 @@ class Ended:
 
 
 def run(
-    name: str, values: Mapping[str, Any], root: Path, *, image: str = "", docker: dict[str, Any] | None = None
+    name: str,
+    values: Mapping[str, Any],
+    root: Path,
+    *,
+    image: str = "",
+    docker: dict[str, Any] | None = None,
+    gpus: int = 0,
 ) -> Ended:
-    """Run the pipeline `name`; with an `image`, by Docker.
+    """Run the pipeline `name`, training on so many `gpus` (0: on what there is); with an `image`, by Docker.
 
     `root` takes KFP's outputs, cache and logs; a container sees that folder alone, under its own path.
     `docker` are further arguments of `docker run` (device_requests for GPUs, shm_size, network_mode,
@@ -66,7 +73,10 @@ def run(
         log = root / "logs" / f"{name}-{datetime.now():%Y%m%d-%H%M%S-%f}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         if image:
-            runner: Any = local.DockerRunner(**_with_digest(docker or {}, image))
+            # By its id, which is part of the cache's key: a name may be given to another image tomorrow.
+            image = _id(image)
+            environment = {**(docker or {}).get("environment", {}), IMAGE_DIGEST: image}
+            runner: Any = local.DockerRunner(**{**(docker or {}), "environment": environment})
             steps = container_steps(image)
         else:
             runner = local.SubprocessRunner(use_venv=False)
@@ -79,27 +89,26 @@ def run(
             enable_caching=True,
             cache_root=str(root / "cache"),
         )
-        pipeline = build(name, steps, None)
+        pipeline = build(name, steps, None, gpus)
         with log.open("w", encoding="utf-8") as file, _environment():
             narrator = _Narrator(file, sys.stdout)
             start = time.monotonic()
-            with narrator.listening():
+            with narrator.listening(), asked_how_they_ended() if image else contextlib.nullcontext():
                 ended = _start(pipeline, values)
             narrator.ended.ok = ended and narrator.succeeded
             narrator.ended.seconds, narrator.ended.log = time.monotonic() - start, log
         return narrator.ended
 
 
-def _with_digest(docker: Mapping[str, Any], image: str) -> dict[str, Any]:
-    """With what the engine knows the image by, for the lineage records: a container cannot find it out."""
-    import docker as sdk
+def _id(image: str) -> str:
+    """What the engine knows the image by."""
+    import docker
 
     try:
-        with contextlib.closing(sdk.from_env()) as engine:
-            digest = str(engine.images.get(image).id)
-    except sdk.errors.DockerException as error:
+        with contextlib.closing(docker.from_env()) as engine:
+            return str(engine.images.get(image).id)
+    except docker.errors.DockerException as error:
         raise CtgiError(f"image {image}: Docker does not have it ({' '.join(str(error).split())})") from error
-    return {**docker, "environment": {IMAGE_DIGEST: digest, **docker.get("environment", {})}}
 
 
 def _start(pipeline: Any, values: Mapping[str, Any]) -> bool:

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from kfp import dsl
 
 from components import page
 from components.gate import decide
+from components.publish import compared
 from components.report_state import tell
 from components.train import _whole
 from ctgi.errors import CtgiError
@@ -156,3 +158,15 @@ def test_whole_numbers_come_back_whole() -> None:
     assert _whole({"epochs": 2.0, "base-lr": 1e-4, "device": "cpu", "no-augment": True}) == {
         "epochs": 2, "base-lr": 1e-4, "device": "cpu", "no-augment": True
     }  # fmt: skip
+
+
+def test_only_what_was_compared_with_its_model_is_published(tmp_path: Path) -> None:
+    file = tmp_path / "metrics"
+    for said in (None, "{}"):
+        if said:
+            file.write_text(said, encoding="utf-8")
+        with pytest.raises(CtgiError, match="run verify_parity"):
+            compared(dsl.Metrics(uri=str(file), metadata={}))
+    file.write_text('{"rank_agreement": 1.0}', encoding="utf-8")
+    assert compared(dsl.Metrics(uri=str(file), metadata={})) == {"rank_agreement": 1.0}
+    assert compared(dsl.Metrics(uri="/none", metadata={"rank_agreement": 0.5})) == {"rank_agreement": 0.5}

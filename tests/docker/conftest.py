@@ -46,14 +46,19 @@ def docker() -> Docker:
 
 @pytest.fixture(scope="session")
 def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the Dockerfile may copy, as it is now: the working tree may change during the tests."""
+    """What the Dockerfile may copy of what git knows, as it is now: the working tree may change during the
+    tests, and a clean clone has none of its other files."""
+    git = ["git", "-C", str(ROOT), "ls-files", "-z"]
+    try:
+        listed = subprocess.run(git, capture_output=True, check=True).stdout.decode()
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this is no git checkout: which files a clean clone has cannot be told")
     folder = tmp_path_factory.mktemp("context")
     lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
-    names = [line.removeprefix("!/") for line in lines if line.startswith("!/")]
-    for name in ("Dockerfile", ".dockerignore", *names):
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
+    wanted = {"Dockerfile", ".dockerignore", *(line.removeprefix("!/") for line in lines if line[:2] == "!/")}
+    for name in filter(None, listed.split("\0")):
+        if wanted.intersection((name, name.partition("/")[0])) and (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     return folder
 
