@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -91,19 +92,32 @@ def fine_tune(
     with tempfile.TemporaryDirectory() as scratch, Workspace(work).folder(run_name) as run:
         rows = [shards.Picture("", path, None) for path in _paths(captions)]
         root = shards.bring(rows, pictures, pictures_layout, Path(scratch, "pictures"))
-        given = Path(scratch, "settings.yaml")
+        kept = _kept(captions, run)
+        given = run / "settings.yaml"
         given.write_text(json.dumps(_whole(settings)), encoding="utf-8")  # JSON is YAML
         figures = Path(scratch, "figures.json")
-        words = ["train", captions, "--pictures", str(root), "--out", str(run), "--encoder", encoder]
+        words = ["train", str(kept), "--pictures", str(root), "--out", str(run), "--encoder", encoder]
         words += ["--weights", weights] if weights else []
         words += ["--val", data, "--layout", layout] if data else []
         words += ["--config", str(given)] if settings else []
+        print(f"{run_name}: ctgi {shlex.join(words)}", flush=True)
         _run([*words, "--json", str(figures)], gpus)
         told = json.loads(figures.read_text(encoding="utf-8"))
         shutil.copytree(told["checkpoint"], checkpoint, dirs_exist_ok=True)
     page.write(curve, _curve(told))
     flat = {f"val {name}": float(value) for name, value in told["metrics"].items()}
     return {"epoch": float(told["best_epoch"]), "seconds": float(told["seconds"]), **flat}
+
+
+def _kept(captions: str, run: Path) -> Path:
+    """The captions and their record in the run's own folder, where more machines can take part in it."""
+    from ctgi.export.lineage import beside_of
+
+    kept, record = run / "captions.parquet", beside_of(Path(captions))
+    shutil.copyfile(captions, kept)
+    if record.is_file():
+        shutil.copyfile(record, beside_of(kept))
+    return kept
 
 
 def _whole(settings: dict) -> dict:

@@ -1,8 +1,9 @@
 """Training over several nodes: a TrainJob of the Kubeflow Trainer that runs the same command.
 
-`kubectl create -f trainjob.yaml`, in place of the pipeline's own training step, for what one node can't hold;
-the run goes on in the same folder of the workspace. How many processes, and where the first of them is, the
-runtime tells torchrun by its PET_ variables. Source: trainer.kubeflow.org/v1alpha1, runtime
+`kubectl create -f trainjob.yaml` in place of the pipeline's own training step, for what takes one node too
+long. The step leaves captions and settings in the run's folder of the workspace and prints its command; the
+run goes on there, and the pipeline, run again, finds it finished. How many processes, and where the first of
+them is, the runtime tells torchrun by its PET_ variables. Source: trainer.kubeflow.org/v1alpha1, runtime
 `torch-distributed` (Kubeflow Trainer 2.2, which dropped numProcPerNode and podTemplateOverrides).
 """
 
@@ -17,7 +18,7 @@ NODES = 2
 
 
 def trainjob(cluster: Cluster) -> str:
-    """The manifest. What stands in capitals is to be filled in by who uses it."""
+    """The manifest; what stands in capitals is filled in from the line that the training step prints."""
     import yaml
 
     need = cluster.training
@@ -49,10 +50,13 @@ def trainjob(cluster: Cluster) -> str:
                     "-m",
                     "ctgi",
                     "train",
-                    f"{cluster.mount}/CAPTIONS.parquet",
-                    f"--pictures={cluster.mount}/PICTURES",
-                    f"--out={cluster.mount}/train/RUN",
-                    f"--encoder={cluster.mount}/ENCODER",
+                    "RUN/captions.parquet",
+                    "--out=RUN",
+                    "--config=RUN/settings.yaml",
+                    "--pictures=PICTURES",
+                    "--encoder=ENCODER",
+                    "--val=DATA",
+                    "--layout=LAYOUT",
                 ],
                 "resourcesPerNode": {"requests": means, "limits": means},
             },
