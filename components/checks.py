@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from components.workspace import Workspace
+from components.workspace import Workspace, is_remote
 from ctgi.errors import CtgiError
 
 TEXT = "Describe the person in one word: a woman in a red jacket."
@@ -40,15 +41,46 @@ def failed(checks: Sequence[Check]) -> None:
 
 def check_workspace(url: str) -> Check:
     """Write, read and compare a file in the workspace."""
-    name, data = f"check/{uuid.uuid4().hex}", uuid.uuid4().bytes
+    return check_written("workspace", url)
+
+
+def check_written(what: str, url: str) -> Check:
+    """Write, read and compare a file in a place that the run writes to; it is removed again."""
+    name, data = f"check-{uuid.uuid4().hex}", uuid.uuid4().bytes
     try:
         workspace = Workspace(url)
         workspace.write(name, data)
         same = workspace.read(name) == data
         workspace.remove(name)
     except (CtgiError, OSError) as error:
-        return Check(f"workspace {url}", False, _line(error))
-    return Check(f"workspace {url}", same, "written and read")
+        return Check(f"{what} {url}", False, _line(error))
+    return Check(f"{what} {url}", same, "written and read")
+
+
+def check_pictures(named: Mapping[str, str], patience: float | None = None) -> Check:
+    """Whether what is read (parameter: a path or s3://…) is there and holds something; a bucket is tried with
+    at most so many seconds of `patience`."""
+    bad = [f"{name} ({place}): {lack}" for name, place in named.items() if (lack := _lack(place, patience))]
+    if bad:
+        return Check("pictures", False, "; ".join(bad))
+    return Check("pictures", True if named else None, ", ".join(named.values()) or "not here")
+
+
+def _lack(place: str, patience: float | None) -> str:
+    """What keeps a place from being read, "" if nothing does."""
+    try:
+        if is_remote(place):
+            from ctgi.storage.opening import open_store
+
+            return "" if any(True for _ in open_store(place, patience).list()) else "empty"
+        folder = Path(place)
+        if not folder.is_dir():
+            return "no such folder"
+        return "" if any(folder.iterdir()) else "empty"
+    except (CtgiError, OSError) as error:
+        return f"cannot be read ({getattr(error, 'strerror', None) or _line(error)})"
+    except ModuleNotFoundError as error:
+        return f"{error.name} is not installed: pip install 'ctgi[store]'"
 
 
 def check_store(url: str, patience: float | None = None) -> Check:

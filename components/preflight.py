@@ -1,5 +1,7 @@
 """Try everything a run will need, once, before anything is spent."""
 
+from collections.abc import Mapping, Sequence
+
 from kfp import dsl
 
 from components import page
@@ -14,8 +16,12 @@ def preflight(
     model: str = "",
     reconstructor_server: str = "",
     reconstructor_model: str = "gpt-4o",
+    pictures: str = "",
+    gallery: str = "",
+    gallery_pictures: str = "",
+    dossiers: str = "",
 ):
-    """Try everything a run will need, once: the workspace, the object store, one call of each model.
+    """Try everything a run will need, once: the places it writes to and reads, one call of each model.
 
     Args:
         work: the workspace.
@@ -25,29 +31,43 @@ def preflight(
         model: the vision-language model.
         reconstructor_server: the language model's server.
         reconstructor_model: the language model.
+        pictures: where pictures are.
+        gallery: where galleries are written.
+        gallery_pictures: where the gallery's pictures are.
+        dossiers: a server of the vision-language model that gallery pictures are asked by.
     """
     from components.preflight import check_all
     from components.step import step
 
     with step("preflight"):
-        check_all(report.path, work, store, server, model, reconstructor_server, reconstructor_model)
+        read = {"pictures": pictures, "gallery_pictures": gallery_pictures}
+        check_all(
+            report.path, work, store, gallery, read, [server, dossiers], model, reconstructor_server,
+            reconstructor_model,
+        )  # fmt: skip
 
 
 def check_all(
     report: str,
     work: str,
     store: str,
-    server: str,
+    gallery: str,
+    read: Mapping[str, str],
+    servers: Sequence[str],
     model: str,
     reconstructor_server: str,
     reconstructor_model: str,
 ) -> list[Check]:
-    from components.checks import check_model, check_store, check_workspace
+    from components.checks import check_model, check_pictures, check_store, check_workspace, check_written
 
     checks = [check_workspace(work)]
     if store:
         checks.append(check_store(store))
-    if server:
+    if gallery:
+        checks.append(check_written("gallery", gallery))
+    if read := {name: place for name, place in read.items() if place}:
+        checks.append(check_pictures(read))
+    for server in dict.fromkeys(each for each in servers if each):
         checks.append(check_model(server, model))
     if reconstructor_server:
         checks.append(check_model(reconstructor_server, reconstructor_model, sees=False))

@@ -27,13 +27,16 @@ class Parameter:
     default: Any
 
 
-def build(name: str, steps: Any, cluster: Any) -> Any:
-    """The pipeline `name`, from the steps of a binding; for a cluster, or (None) for this machine."""
+def build(name: str, steps: Any, cluster: Any, gpus: int = 0) -> Any:
+    """The pipeline `name`, from the steps of a binding; for a cluster, or (None) for this machine and so many
+    of its GPUs."""
     if name not in PIPELINES:
         raise CtgiError(f"pipeline {name!r}: there are {', '.join(PIPELINES)}")
     from pipelines.graph import Graph
 
-    return importlib.import_module(f"pipelines.{name.removeprefix('ctgi_')}").build(Graph(steps, cluster))
+    return importlib.import_module(f"pipelines.{name.removeprefix('ctgi_')}").build(
+        Graph(steps, cluster, gpus)
+    )
 
 
 def parameters(pipeline: Any) -> tuple[Parameter, ...]:

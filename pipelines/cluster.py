@@ -12,6 +12,10 @@ from typing import Any
 from ctgi.errors import CtgiError
 
 DURATION = re.compile(r"\d+(s|m|h)")
+CPU = re.compile(r"\d+(\.\d+)?|\d+m")
+MEMORY = re.compile(r"\d+([EPTGMK]i?)?")
+SHM = re.compile(r"(\d+([EPTGMK]i)?)?")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -24,17 +28,28 @@ class Need:
     shm: str = ""
     hours: int = 24
 
+    def problem(self) -> str:
+        """What is wrong with it, "" where nothing is."""
+        for name, form, such in (("cpu", CPU, "2 or 500m"), ("memory", MEMORY, "8Gi"), ("shm", SHM, "16Gi")):
+            if not form.fullmatch(getattr(self, name)):
+                return f"{name} {getattr(self, name)!r} is no quantity such as {such}"
+        if self.gpus < 0 or self.hours < 1:
+            return f"it asks for {self.gpus} GPUs and {self.hours} hours"
+        return ""
+
 
 @dataclass(frozen=True)
 class Cluster:
     """Settings of a deployment. Secrets and claims are named, never read.
 
     Attributes:
-        image: of all steps; pin it by digest, since KFP's cache knows an image by its name.
+        image: of all steps. KFP's cache knows an image by its name: it is used only for one that is pinned by
+            digest.
         claim: PersistentVolumeClaim (ReadWriteMany) mounted at `mount` in every step; "" mounts none, for a
             workspace in the object store.
         store_secret, store_keys: Secret with the object store's credentials, and which key becomes which
-            environment variable. The defaults are those of Kubeflow Pipelines.
+            environment variable. The defaults are those of Kubeflow Pipelines. "" names none, here as for the
+            other two secrets.
         store_endpoint, store_secure: the object store.
         model_secret: Secret with OPENAI_API_KEY (and CTGI_RECONSTRUCTOR_KEY); optional in the cluster.
         notify_secret: Secret with CTGI_NOTIFY_URL; optional in the cluster.
@@ -78,10 +93,20 @@ class Cluster:
             raise CtgiError(f"cluster: retries {self.retries}; choose 0 to 20")
         if not 1 <= self.parallelism <= 32:
             raise CtgiError(f"cluster: parallelism {self.parallelism}; there are 1 to 32 shards at a time")
+        if not (self.backoff_factor >= 1 and self.keep_days >= 0):
+            raise CtgiError("cluster: backoff_factor is at least 1, keep_days at least 0")
+        for name, least in (("accelerator", ""), ("toleration", ""), ("mount", "/")):
+            if not (value := getattr(self, name)).startswith(least) or not value:
+                raise CtgiError(f"cluster: {name} {value!r} is none; leave it out for the default")
+        for key, variable in self.store_keys.items():
+            if not (isinstance(key, str) and isinstance(variable, str) and VARIABLE.fullmatch(variable)):
+                raise CtgiError(
+                    f"cluster: store_keys {key!r}: {variable!r} is no environment variable's name"
+                )
         for name in ("small", "embedding", "training"):
             need: Need = getattr(self, name)
-            if need.gpus < 0 or need.hours < 1:
-                raise CtgiError(f"cluster: {name} asks for {need.gpus} GPUs and {need.hours} hours")
+            if problem := need.problem():
+                raise CtgiError(f"cluster: {name}: {problem}")
 
     @classmethod
     def read(cls, path: Path | None) -> Cluster:
@@ -106,11 +131,26 @@ class Cluster:
             if isinstance(before, Need):
                 if not isinstance(value, dict):
                     raise CtgiError(f"{path}: {name} is a mapping with cpu, memory, gpus, shm and hours")
-                value = dataclasses.replace(before, **_known(Need, value, path))
-            elif isinstance(before, bool) != isinstance(value, bool) or not isinstance(value, type(before)):
-                raise CtgiError(f"{path}: {name} {value!r} is no {type(before).__name__}")
-            values[name] = value
+                given = _known(Need, value, path)
+                fields = {
+                    key: _as(getattr(before, key), v, f"{path}: {name}: {key}") for key, v in given.items()
+                }
+                values[name] = dataclasses.replace(before, **fields)
+            else:
+                values[name] = _as(before, value, f"{path}: {name}")
         return cls(**values)
+
+
+def _as(before: Any, value: Any, what: str) -> Any:
+    """The value, of the type of the default. YAML reads `cpu: 8` and `backoff_factor: 2` as whole numbers."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and what.endswith((": cpu", ": memory")):
+        return str(value)
+    if number and isinstance(before, float):
+        return float(value)
+    if isinstance(before, bool) != isinstance(value, bool) or not isinstance(value, type(before)):
+        raise CtgiError(f"{what} {value!r} is no {type(before).__name__}")
+    return value
 
 
 def _known(kind: type, content: Mapping[str, Any], path: Path) -> Mapping[str, Any]:

@@ -65,7 +65,10 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     running.add_argument("--network", default="host", help="of containers (default: %(default)s)")
     running.add_argument("--shm-size", default="2g", help="of containers (default: %(default)s)")
-    running.add_argument("--gpus", action="store_true", help="give containers all GPUs")
+    running.add_argument(
+        "--gpus", type=int, default=0, metavar="N",
+        help="train on N GPUs, by torchrun if more than one; containers get them (0: one if it is seen)",
+    )  # fmt: skip
     running.add_argument(
         "--env", action="append", default=[], metavar="NAME", help="environment variable passed to containers"
     )
@@ -138,10 +141,12 @@ def _run(options: argparse.Namespace) -> int:
 
     values = _values(options)
     image = options.docker or ""
+    if options.gpus < 0:
+        raise CtgiError(f"--gpus {options.gpus}: a number from 0")
     if not options.no_preflight:
-        _tell(preflight.check_here(values, image, options.root))
+        _tell(preflight.check_here(values, image, options.root, options.gpus))
     docker = _container_arguments(options) if image else None
-    ended = here.run(options.pipeline, values, options.root, image=image, docker=docker)
+    ended = here.run(options.pipeline, values, options.root, image=image, docker=docker, gpus=options.gpus)
     counts = ", ".join(f"{count} {what}" for what, count in ended.steps.items())
     print(f"{options.pipeline}: {counts}; {ended.seconds:.1f} s; log {ended.log}")
     if options.json is not None:
@@ -167,7 +172,9 @@ def _container_arguments(options: argparse.Namespace) -> dict[str, Any]:
     if options.gpus:
         import docker
 
-        arguments["device_requests"] = [docker.types.DeviceRequest(count=-1, capabilities=[["gpu"]])]
+        arguments["device_requests"] = [
+            docker.types.DeviceRequest(count=options.gpus, capabilities=[["gpu"]])
+        ]
     return arguments
 
 
@@ -177,7 +184,7 @@ def _submit(options: argparse.Namespace) -> int:
     values, cluster = _values(options), Cluster.read(options.cluster)
     with remote.connected(options.host, options.namespace) as api:
         if not options.no_preflight:
-            _tell(preflight.check_there(cluster, api.version))
+            _tell(preflight.check_there(values, cluster, api.version))
         run = remote.submit(api.client, options.pipeline, values, cluster, options.namespace)
     print(f"{options.pipeline}: run {run}, {options.host.rstrip('/')}/#/runs/details/{run}")
     return 0
@@ -190,7 +197,7 @@ def _schedule(options: argparse.Namespace) -> int:
     name = options.name or options.pipeline
     with remote.connected(options.host, options.namespace) as api:
         if not options.no_preflight:
-            _tell(preflight.check_there(cluster, api.version))
+            _tell(preflight.check_there(values, cluster, api.version))
         done = remote.schedule(
             api.client, options.pipeline, values, cluster, options.namespace, name=name, cron=options.cron
         )

@@ -5,6 +5,7 @@ The files in `pipelines/compiled` are those of the default settings; a test comp
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -19,16 +20,32 @@ from pipelines.trainjob import trainjob
 HERE = Path(__file__).resolve().parent / "compiled"
 
 
-def version_name(pipeline: str) -> str:
-    """The name of a pipeline's version: that of `ctgi`."""
-    return f"{pipeline.replace('_', '-')}-{__version__.replace('+', '-')}"
+def version_name(pipeline: str, compiled: str) -> str:
+    """The name of a pipeline's version: that of `ctgi`, and a digest of the compiled text, since what a name
+    means can't be changed on a cluster: another image or setting is another version."""
+    digest = hashlib.sha256(compiled.encode()).hexdigest()[:8]
+    return f"{pipeline.replace('_', '-')}-{__version__.replace('+', '-')}-{digest}"
 
 
-def text(name: str, cluster: Cluster, *, manifest: bool = False) -> str:
-    """One pipeline as KFP's YAML, or as a Pipeline and a PipelineVersion of Kubernetes."""
-    pipeline = build(name, container_steps(cluster.image), cluster)
-    with tempfile.TemporaryDirectory() as scratch:
-        return _compiled(pipeline, Path(scratch, f"{name}.yaml"), name if manifest else "")
+def text(name: str, cluster: Cluster) -> str:
+    """One pipeline as KFP's YAML."""
+    return _compiled(name, cluster, {})
+
+
+def manifest(name: str, cluster: Cluster, compiled: str) -> str:
+    """The same, given its `text`, as a Pipeline and a PipelineVersion of Kubernetes."""
+    from kfp.compiler.compiler_utils import KubernetesManifestOptions
+
+    options = KubernetesManifestOptions(
+        pipeline_name=name.replace("_", "-"),
+        pipeline_display_name=name,
+        pipeline_version_name=version_name(name, compiled),
+        pipeline_version_display_name=f"{name} {__version__}",
+        include_pipeline_manifest=True,
+    )
+    return _compiled(
+        name, cluster, {"kubernetes_manifest_format": True, "kubernetes_manifest_options": options}
+    )
 
 
 def texts(cluster: Cluster) -> dict[str, str]:
@@ -36,7 +53,7 @@ def texts(cluster: Cluster) -> dict[str, str]:
     files: dict[str, str] = {}
     for name in PIPELINES:
         files[f"{name}.yaml"] = text(name, cluster)
-        files[f"{name}.k8s.yaml"] = text(name, cluster, manifest=True)
+        files[f"{name}.k8s.yaml"] = manifest(name, cluster, files[f"{name}.yaml"])
     return {**files, "trainjob.yaml": trainjob(cluster)}
 
 
@@ -60,22 +77,14 @@ def differences(out: Path, cluster: Cluster) -> list[str]:
     return wrong
 
 
-def _compiled(pipeline: Any, path: Path, manifest_of: str = "") -> str:
+def _compiled(name: str, cluster: Cluster, more: dict[str, Any]) -> str:
     from kfp import compiler
-    from kfp.compiler.compiler_utils import KubernetesManifestOptions
 
-    more: dict[str, Any] = {}
-    if manifest_of:
-        options = KubernetesManifestOptions(
-            pipeline_name=manifest_of.replace("_", "-"),
-            pipeline_display_name=manifest_of,
-            pipeline_version_name=version_name(manifest_of),
-            pipeline_version_display_name=f"{manifest_of} {__version__}",
-            include_pipeline_manifest=True,
-        )
-        more = {"kubernetes_manifest_format": True, "kubernetes_manifest_options": options}
-    try:
-        compiler.Compiler().compile(pipeline, str(path), **more)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise CtgiError(f"{path.stem}: KFP does not compile it ({' '.join(str(error).split())})") from error
-    return path.read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch, f"{name}.yaml")
+        try:
+            pipeline = build(name, container_steps(cluster.image), cluster)
+            compiler.Compiler().compile(pipeline, str(path), **more)
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise CtgiError(f"{name}: KFP does not compile it ({' '.join(str(error).split())})") from error
+        return path.read_text(encoding="utf-8")

@@ -27,7 +27,15 @@ def build(graph: Graph) -> Any:
         pictures are asked for their dossiers, too."""
         end = graph.add("report_state", pipeline="ctgi_gallery", work=work)
         with dsl.ExitHandler(end, name="run"):
-            tried = graph.add("preflight", work=work, store=store, server=server, model=model)
+            tried = graph.add(
+                "preflight",
+                work=work,
+                store=store,
+                server=server,
+                model=model,
+                pictures=pictures,
+                gallery=gallery,
+            )
             names = graph.add("resolve", store=store, release=release, version=version).after(tried)
             parts.enrol(
                 graph,

@@ -49,25 +49,30 @@ USER = 10001
 
 
 class Graph:
-    """Builds one pipeline from the steps of a binding, for a cluster or (cluster None) for this machine."""
+    """Builds one pipeline from the steps of a binding, for a cluster or (cluster None) for this machine.
 
-    def __init__(self, steps: Steps, cluster: Cluster | None) -> None:
+    `gpus` of this machine: more than one are used by torchrun, otherwise training takes what there is.
+    """
+
+    def __init__(self, steps: Steps, cluster: Cluster | None, gpus: int = 0) -> None:
         self.steps, self.cluster = steps, cluster
+        self.gpus = gpus if cluster is None else cluster.training.gpus
 
     @property
     def parallelism(self) -> int:
         return 2 if self.cluster is None else self.cluster.parallelism
 
     @property
-    def gpus(self) -> int:
-        """Of the training step; none are asked for on this machine, where training takes what there is."""
-        return 0 if self.cluster is None else self.cluster.training.gpus
+    def cached(self) -> bool:
+        """Whether KFP's cache, which knows an image by its name, can tell one image from another: on this
+        machine its id or the source's digest is that name, on a cluster it has to be pinned."""
+        return self.cluster is None or "@" in self.cluster.image
 
     def add(self, name: str, **inputs: Any) -> Any:
         """A task of the step `name` in the pipeline that is being built."""
         task = getattr(self.steps, name)(**inputs)
         task.set_display_name(SHOWN[name])
-        task.set_caching_options(name in CACHED)
+        task.set_caching_options(name in CACHED and self.cached)
         if self.cluster is None:
             if name != "report_state":
                 task.set_retry(2, backoff_duration="2s", backoff_factor=2.0)
@@ -112,13 +117,16 @@ def _connect(task: Any, cluster: Cluster) -> None:
     """The workspace and the secrets, by name; no value of a secret is in the compiled pipeline."""
     if cluster.claim:
         kubernetes.mount_pvc(task, cluster.claim, cluster.mount)
-    kubernetes.use_secret_as_env(task, cluster.store_secret, dict(cluster.store_keys))
+    if cluster.store_secret:
+        kubernetes.use_secret_as_env(task, cluster.store_secret, dict(cluster.store_keys))
     task.set_env_variable("CTGI_S3_ENDPOINT", cluster.store_endpoint)
     task.set_env_variable("CTGI_S3_SECURE", "true" if cluster.store_secure else "false")
     keys = {"OPENAI_API_KEY": "OPENAI_API_KEY", "CTGI_RECONSTRUCTOR_KEY": "CTGI_RECONSTRUCTOR_KEY"}
-    kubernetes.use_secret_as_env(task, cluster.model_secret, keys, optional=True)
+    if cluster.model_secret:
+        kubernetes.use_secret_as_env(task, cluster.model_secret, keys, optional=True)
     notify = {"CTGI_NOTIFY_URL": "CTGI_NOTIFY_URL"}
-    kubernetes.use_secret_as_env(task, cluster.notify_secret, notify, optional=True)
+    if cluster.notify_secret:
+        kubernetes.use_secret_as_env(task, cluster.notify_secret, notify, optional=True)
 
 
 def _gpus(task: Any, need: Need, cluster: Cluster) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import difflib
 import json
+import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ctgi.datasets.layouts import LAYOUTS
 from ctgi.errors import CtgiError
 from pipelines.catalog import PIPELINES, Parameter
 
@@ -38,8 +41,13 @@ RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
         lambda value: value.startswith(("/", "s3://", "file:///")),
     ),
     "release": ("letters, digits, '.', '_' and '-'", lambda value: _is_name(value)),
+    "version": ("a number or a label", lambda value: value == "" or _is_name(value)),
+    "layout": (f"one of {', '.join(LAYOUTS)}", lambda value: value == "" or value in LAYOUTS),
+    "pictures_layout": (f"one of {', '.join(LAYOUTS)}", lambda value: value == "" or value in LAYOUTS),
 }
 TOGETHER = (("data", "layout"), ("server", "model"))
+NEEDED_BY = (("reconstructor_server", "reconstructor_model"), ("dossiers", "model"))
+DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu)(:\d+)?")
 
 
 def read(
@@ -78,13 +86,38 @@ def check(values: Mapping[str, Any]) -> None:
         if one in values and other in values and bool(values[one]) != bool(values[other]):
             missing = other if values[one] else one
             raise CtgiError(f"parameters {one} and {other} belong together; {missing} is missing")
+    for one, other in NEEDED_BY:
+        if values.get(one) and not values.get(other, "missing"):
+            raise CtgiError(f"parameter {one} needs {other}")
+    if values.get("pictures_layout") and values["pictures"].startswith("s3://"):
+        raise CtgiError(
+            f"pictures {values['pictures']} has the layout {values['pictures_layout']}: a data set with "
+            "annotations has to be a folder; mount it"
+        )
+    if "encoder" in values:
+        _check_encoder(values["encoder"], values.get("weights", ""))
     if values.get("training"):
         _check_training(values["training"])
 
 
+def _check_encoder(encoder: str, weights: str) -> None:
+    """A checkpoint is a folder that every step sees, so its path is absolute; anything else is a name."""
+    if encoder.startswith("/") and weights:
+        raise CtgiError(
+            f"parameter encoder is the folder {encoder}, which brings its own weights; leave weights out"
+        )
+    if not encoder.startswith("/") and not weights:
+        raise CtgiError(
+            f"parameter encoder is {encoder!r}; the name of a model needs weights, such as openai, and a "
+            "checkpoint folder is an absolute path"
+        )
+
+
 def _check_training(settings: Mapping[str, Any]) -> None:
-    """The settings of `ctgi train`, by its own reader."""
+    """The settings of `ctgi train`, by its own reader and its own configuration."""
     from ctgi.cli import config, train
+    from ctgi.evaluation.metrics import METRICS
+    from ctgi.training.config import TrainConfig
 
     taken = {"out", "pictures", "encoder", "weights", "val", "layout", "captions", "json"}
     for name in settings:
@@ -100,6 +133,16 @@ def _check_training(settings: Mapping[str, Any]) -> None:
             config.apply(parser, "train", ["--config", file.name])
         except CtgiError as error:
             raise CtgiError(str(error).replace(file.name, "parameter training")) from error
+    said = vars(parser.parse_args([]))
+    fields = {field.name for field in dataclasses.fields(TrainConfig)} & set(said)
+    try:
+        made = TrainConfig.from_mapping({name: said[name] for name in fields})
+    except CtgiError as error:
+        raise CtgiError(f"parameter training: {error}") from error
+    if made.select not in METRICS:
+        raise CtgiError(f"parameter training: select {made.select!r}; choose one of {', '.join(METRICS)}")
+    if not DEVICE.fullmatch(made.device):
+        raise CtgiError(f"parameter training: device {made.device!r} is none; leave it out, or cpu or cuda")
 
 
 def _from_file(pipeline: str, file: Path | None) -> list[tuple[str, Any, str]]:
@@ -141,7 +184,7 @@ def _as(kind: type, value: Any, where: str) -> Any:
         if isinstance(value, bool) or (kind is int and isinstance(value, float) and value != int(value)):
             raise ValueError("another type")
         return kind(value)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:  # the last for .inf
         raise CtgiError(f"{where} is {value!r}; it has to be of type {kind.__name__}") from error
 
 

@@ -38,8 +38,9 @@ class Inputs:
     min_gain: Any
 
 
-def begin(graph: Graph, inputs: Inputs, per_shard: Any) -> tuple[Any, Any]:
-    """Try everything once, resolve names, plan the shards; returns the last two tasks."""
+def begin(graph: Graph, inputs: Inputs, per_shard: Any, **later: Any) -> tuple[Any, Any]:
+    """Try everything once, `later` being what only the last steps need, resolve names, plan the shards;
+    returns the last two tasks."""
     tried = graph.add(
         "preflight",
         work=inputs.work,
@@ -48,6 +49,8 @@ def begin(graph: Graph, inputs: Inputs, per_shard: Any) -> tuple[Any, Any]:
         model=inputs.model,
         reconstructor_server=inputs.reconstructor_server,
         reconstructor_model=inputs.reconstructor_model,
+        pictures=inputs.pictures,
+        **later,
     )
     names = graph.add(
         "resolve",

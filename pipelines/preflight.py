@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import urllib.error
@@ -10,8 +12,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.checks import Check, check_model, check_store, check_workspace
+from components.checks import (
+    Check,
+    check_model,
+    check_pictures,
+    check_store,
+    check_workspace,
+    check_written,
+)
 from pipelines.cluster import Cluster
+from pipelines.containers import run_container
 
 _MANIFESTS = ", ".join(
     f"application/vnd.{kind}+json"
@@ -24,16 +34,21 @@ _MANIFESTS = ", ".join(
 PATIENCE = 10.0
 
 
-def check_here(values: Mapping[str, Any], image: str = "", root: Path = Path()) -> list[Check]:
-    """For a run on this machine: workspace, store, models; with Docker the image, too.
+def check_here(values: Mapping[str, Any], image: str = "", root: Path = Path(), gpus: int = 0) -> list[Check]:
+    """For a run on this machine: what it writes to and reads, store, models; with Docker the image, too.
 
-    With Docker the workspace and the servers are looked at from inside, by the run's own first step.
+    With Docker all that is no folder is looked at from inside, by the run's own first step.
     """
+    read = {name: str(values[name]) for name in ("pictures", "gallery_pictures", "data") if values.get(name)}
     if image:
-        return [check_docker(image), check_seen(values, root), check_pictures(values)]
-    checks = [check_workspace(values["work"]), check_pictures(values)]
+        folders = {name: place for name, place in read.items() if place.startswith("/")}
+        checks = [check_docker(image), check_seen(values, root), check_pictures(folders)]
+        return [*checks, check_docker_gpus(image, gpus)] if gpus and checks[0].ok else checks
+    checks = [check_workspace(values["work"]), check_pictures(read, PATIENCE)]
     if values.get("store"):
-        checks.append(check_store(values["store"], patience=PATIENCE))
+        checks.append(check_store(values["store"], PATIENCE))
+    if values.get("gallery"):
+        checks.append(check_written("gallery", values["gallery"]))
     for server in {values.get("server", ""), values.get("dossiers", "")} - {""}:
         checks.append(check_model(server, values["model"]))
     if writer := values.get("reconstructor_server"):
@@ -41,25 +56,32 @@ def check_here(values: Mapping[str, Any], image: str = "", root: Path = Path()) 
     return checks
 
 
-def check_there(cluster: Cluster, version: str) -> list[Check]:
-    """For a cluster: the API, the image's registry, the GPUs that training asks for. What only pods can
-    reach (store, models, workspace) is tried by the first step of every run."""
-    return [check_api(version), check_registry(cluster.image), check_gpus(cluster)]
+def check_there(values: Mapping[str, Any], cluster: Cluster, version: str) -> list[Check]:
+    """For a cluster: the API, the image's registry, the GPUs that training asks for, whether steps see the
+    folders. What only pods can reach (store, models, workspace) is tried by the first step of every run."""
+    return [
+        check_api(version),
+        check_registry(cluster.image),
+        check_gpus(cluster),
+        check_mounted(values, cluster),
+    ]
 
 
-def check_pictures(values: Mapping[str, Any]) -> Check:
-    """Whether the folders that are read are there and hold something."""
-    named = {name: str(values[name]) for name in ("pictures", "gallery_pictures", "data") if values.get(name)}
-    folders = {name: Path(place) for name, place in named.items() if place.startswith("/")}
-    try:
-        bad = [f"{name} ({one}): no such folder" for name, one in folders.items() if not one.is_dir()]
-        there = {name: one for name, one in folders.items() if one.is_dir()}
-        bad += [f"{name} ({one}): empty" for name, one in there.items() if not any(one.iterdir())]
-    except OSError as error:
-        bad = [f"{error.filename}: cannot be read ({error.strerror})"]
-    if bad:
-        return Check("pictures", False, "; ".join(bad))
-    return Check("pictures", True if folders else None, ", ".join(map(str, folders.values())) or "not here")
+def check_mounted(values: Mapping[str, Any], cluster: Cluster) -> Check:
+    """Whether folders lie in the claim that all steps mount; others are lost with the pod that wrote them.
+    What is only read may lie in the image, which cannot be seen from here."""
+    mount = Path(cluster.mount)
+    texts = {n: v.removeprefix("file://") for n, v in values.items() if isinstance(v, str)}
+    folders = {n: Path(os.path.normpath(value)) for n, value in texts.items() if value.startswith("/")}
+    outside = {n: f for n, f in folders.items() if not (cluster.claim and f.is_relative_to(mount))}
+    lost = [f"{n} ({f})" for n, f in outside.items() if n in ("work", "store", "gallery")]
+    where = f"in the claim at {mount}" if cluster.claim else "in a claim: none is named"
+    if lost:
+        return Check("folders", False, f"{', '.join(lost)}: not {where}; use the object store, or mount one")
+    if outside:
+        read = ", ".join(f"{name} ({folder})" for name, folder in outside.items())
+        return Check("folders", None, f"{read}: not {where}; the image has to hold it")
+    return Check("folders", True, f"all {where}" if folders else "none are named")
 
 
 def check_seen(values: Mapping[str, Any], root: Path) -> Check:
@@ -94,6 +116,22 @@ def check_docker(image: str) -> Check:
     return Check(what, True, "on this machine")
 
 
+def check_docker_gpus(image: str, gpus: int) -> Check:
+    """Whether the engine starts a container with so many GPUs."""
+    import docker
+
+    wanted = docker.types.DeviceRequest(count=gpus, capabilities=[["gpu"]])
+    with contextlib.closing(docker.from_env()) as engine, contextlib.redirect_stdout(io.StringIO()) as said:
+        code = run_container(
+            engine, image, ["-c", "pass"], {}, entrypoint=["python"], device_requests=[wanted]
+        )
+    what = f"{gpus} GPUs in containers"
+    if code:
+        why = " ".join(said.getvalue().split())
+        return Check(what, False, f"{why or code}; leave --gpus out, or set the engine up for them")
+    return Check(what, True, "a container started with them")
+
+
 def check_api(version: str) -> Check:
     """KFP's version: fan-in over shards works from 2.14 on."""
     parts = version.lstrip("v").split(".")
@@ -111,7 +149,9 @@ def check_registry(image: str) -> Check:
     if not slash or not ("." in registry or ":" in registry or registry == "localhost"):
         registry, rest = "registry-1.docker.io", image if slash else f"library/{image}"
     name, at, reference = rest.partition("@")
-    if not at:
+    if at:
+        name = name.partition(":")[0]  # the digest says which it is, whatever tag stands beside it
+    else:
         name, colon, reference = rest.rpartition(":")
         if not colon:
             name, reference = rest, "latest"
@@ -133,8 +173,8 @@ def check_registry(image: str) -> Check:
 
 
 def check_gpus(cluster: Cluster) -> Check:
-    """Whether some node has as many GPUs as training asks for."""
-    wanted = cluster.training.gpus
+    """Whether some node has as many GPUs as a step asks for, training above all."""
+    wanted = max(need.gpus for need in (cluster.small, cluster.embedding, cluster.training))
     what = f"{wanted} {cluster.accelerator}"
     if not wanted:
         return Check(what, True, "none are asked for")
@@ -148,7 +188,8 @@ def check_gpus(cluster: Cluster) -> Check:
         return Check(what, None, "no kubeconfig here")
     except Exception as error:  # forbidden, unreachable, or a plugin that is missing
         return Check(what, None, f"nodes cannot be listed ({_reason(error)})")
-    most = max((int(node.status.allocatable.get(cluster.accelerator, 0)) for node in nodes), default=0)
+    each = [int((node.status.allocatable or {}).get(cluster.accelerator, 0)) for node in nodes]
+    most = max(each, default=0)
     if most < wanted:
         return Check(what, False, f"no node has more than {most}; lower training.gpus or add a node")
     return Check(what, True, f"a node has {most}")

@@ -50,7 +50,14 @@ def build(graph: Graph) -> Any:
         )  # fmt: skip
         end = graph.add("report_state", pipeline="ctgi_refresh", work=work)
         with dsl.ExitHandler(end, name="run"):
-            names, plan = parts.begin(graph, inputs, per_shard)
+            names, plan = parts.begin(
+                graph,
+                inputs,
+                per_shard,
+                gallery=gallery,
+                gallery_pictures=gallery_pictures,
+                dossiers=dossiers,
+            )
             merged = parts.caption(graph, inputs, plan)
             # A condition looks at an unnamed output: a local run resolves no other.
             come = graph.add(

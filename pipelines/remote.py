@@ -175,7 +175,9 @@ def schedule(
     """Leave exactly one schedule of this name, with these settings; the same call again changes nothing.
 
     No catch-up: a run that was missed is not made up for. One run at a time. The new schedule is made before
-    an older one goes, so that there is always one.
+    older ones go, and of calls at the same time none removes what another made after it has looked: a new
+    schedule bears a number above all that its maker saw, and only lower ones are removed. So the highest is
+    removed by nobody.
     """
     fields = cron.split()
     if len(fields) == 5:
@@ -184,17 +186,15 @@ def schedule(
         raise CtgiError(f"cron {cron!r}: five fields, or six with the seconds first, such as '0 0 3 * * *'")
     version = upload(client, pipeline, cluster, namespace)
     wanted = json.dumps([version.pipeline_version_id, cron, dict(values)], sort_keys=True)
-    mark = f"ctgi {hashlib.sha256(wanted.encode()).hexdigest()}"
+    settings = hashlib.sha256(wanted.encode()).hexdigest()
     experiment = client.create_experiment(EXPERIMENT, namespace=namespace or None)
     there = _named(client, name, experiment.experiment_id)
-    same = [one for one in there if one.description == mark and one.status != "DISABLED"]
-    if same:
-        kept, changed = min(one.recurring_run_id for one in same), False
-    else:
+    changed = not there or _settings(there[-1]) != settings or there[-1].status == "DISABLED"
+    if changed:
         made = client.create_recurring_run(
             experiment_id=experiment.experiment_id,
             job_name=name,
-            description=mark,
+            description=f"ctgi {_rank(there[-1])[0] + 1 if there else 1} {settings}",
             cron_expression=cron,
             max_concurrency=1,
             no_catchup=True,
@@ -202,14 +202,38 @@ def schedule(
             pipeline_id=version.pipeline_id,
             version_id=version.pipeline_version_id,
         )
-        # Somebody may have made the same at the same time: of equals the one with the least id stays.
         there = _named(client, name, experiment.experiment_id)
-        same = [one for one in there if one.description == mark and one.status != "DISABLED"]
-        kept, changed = min([one.recurring_run_id for one in same] or [made.recurring_run_id]), True
-    others = [one.recurring_run_id for one in there if one.recurring_run_id != kept]
-    for other in others:
-        client.delete_recurring_run(other)
-    return Scheduled(kept, changed, len(others))
+        mine = next((one for one in there if one.recurring_run_id == made.recurring_run_id), made)
+    else:
+        mine = there[-1]
+    lower = [one for one in there if _rank(one) < _rank(mine)]
+    for one in lower:
+        _remove(client, one.recurring_run_id)
+    # Somebody may have asked for the same at the same time: then theirs, if it is higher, is what stays.
+    same = [one for one in there if _settings(one) == settings]
+    return Scheduled((same or [mine])[-1].recurring_run_id, changed, len(lower))
+
+
+def _rank(schedule: Any) -> tuple[int, str]:
+    """Which of two schedules is the later one; the id decides between two that did not see each other."""
+    number = (str(schedule.description or "").split() + ["", ""])[1]
+    return int(number) if number.isdecimal() else 0, schedule.recurring_run_id
+
+
+def _settings(schedule: Any) -> str:
+    """The digest of a schedule's settings, "" where it was not made here."""
+    return (str(schedule.description or "").split() + ["", "", ""])[2]
+
+
+def _remove(client: Any, id: str) -> None:
+    """Remove a schedule; that somebody else has removed it is no error."""
+    import kfp_server_api
+
+    try:
+        client.delete_recurring_run(id)
+    except kfp_server_api.ApiException as error:
+        if error.status != 404:
+            raise
 
 
 def upload(client: Any, pipeline: str, cluster: Cluster, namespace: str) -> Any:
@@ -218,7 +242,7 @@ def upload(client: Any, pipeline: str, cluster: Cluster, namespace: str) -> Any:
     Its name is that of `ctgi`'s version and of the compiled text, so one name never means two things.
     """
     compiled = text(pipeline, cluster)
-    name = f"{version_name(pipeline)}-{hashlib.sha256(compiled.encode()).hexdigest()[:8]}"
+    name = version_name(pipeline, compiled)
     shown = pipeline.replace("_", "-")
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch, f"{shown}.yaml")
@@ -235,8 +259,9 @@ def upload(client: Any, pipeline: str, cluster: Cluster, namespace: str) -> Any:
 
 
 def _named(client: Any, name: str, experiment: str) -> list[Any]:
+    """The schedules of that name, the latest one last."""
     every = _all(client.list_recurring_runs, "recurring_runs", experiment_id=experiment)
-    return [one for one in every if one.display_name == name]
+    return sorted((one for one in every if one.display_name == name), key=_rank)
 
 
 def _all(call: Any, field: str, **arguments: Any) -> Iterator[Any]:

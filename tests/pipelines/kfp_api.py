@@ -100,7 +100,7 @@ class KfpApi:
             return 200, {"pipelines": [p for p in self.pipelines.values() if p["display_name"] == value]}
         if found := re.fullmatch(r"/pipelines/([\w-]+)/versions", path):
             there = [v for v in self.versions if v["pipeline_id"] == found[1]]
-            return 200, self._page("pipeline_versions", there, query)
+            return 200, self._page("pipeline_versions", "pipeline_version_id", there, query)
         if path == "/experiments" and verb == "POST":
             made = {"experiment_id": self._id("experiment"), "display_name": sent["display_name"]}
             self.experiments[sent["display_name"]] = made
@@ -115,18 +115,21 @@ class KfpApi:
             self.schedules[made["recurring_run_id"]] = made
             return 200, made
         if path == "/recurringruns":
-            return 200, self._page("recurringRuns", list(self.schedules.values()), query)
+            return 200, self._page("recurringRuns", "recurring_run_id", list(self.schedules.values()), query)
         if (found := re.fullmatch(r"/recurringruns/([\w-]+)", path)) and verb == "DELETE":
-            self.schedules.pop(found[1])
+            if self.schedules.pop(found[1], None) is None:
+                return 404, {"code": 5, "message": f"no schedule {found[1]}"}
             return 200, {}
         return 404, {"code": 5, "message": f"{verb} {path} is not known"}
 
     @staticmethod
-    def _page(field: str, items: list[dict[str, Any]], query: dict[str, str]) -> dict[str, Any]:
-        """Two items a page, whatever was asked: a server may."""
-        start = int(query.get("page_token") or 0)
-        more = {"next_page_token": str(start + 2)} if len(items) > start + 2 else {}
-        return {field: items[start : start + 2], **more}
+    def _page(field: str, key: str, items: list[dict[str, Any]], query: dict[str, str]) -> dict[str, Any]:
+        """Two items a page, whatever was asked: a server may. As KFP's own, a page's token is where the next
+        one begins, so that nothing is left out where something goes meanwhile."""
+        begin = query.get("page_token", "")
+        rest = sorted((item for item in items if item[key] >= begin), key=lambda item: str(item[key]))
+        more = {"next_page_token": rest[2][key]} if len(rest) > 2 else {}
+        return {field: rest[:2], **more}
 
 
 @contextmanager

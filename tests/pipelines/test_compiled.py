@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +65,14 @@ def test_kfp_reads_them_back(compiled: dict[str, str], name: str) -> None:
     assert component.component_spec.inputs and component.pipeline_spec.sdk_version == "kfp-2.17.0"
 
 
+@pytest.mark.parametrize("image", ["ctgi/pipeline:latest", "reg.example/ctgi:1@sha256:1"])
 @pytest.mark.parametrize("name", PIPELINES)
-def test_only_work_on_digests_is_cached_and_everything_is_tried_again(
-    compiled: dict[str, str], name: str
-) -> None:
-    spec, _ = documents(compiled[f"{name}.yaml"])
+def test_only_work_on_digests_is_cached_and_everything_is_tried_again(name: str, image: str) -> None:
+    """Nothing is where the image itself may be another one tomorrow."""
+    spec, _ = documents(compiling.text(name, Cluster(image=image)))
     for step, task in tasks(spec):
-        assert task["cachingOptions"].get("enableCache", False) == (step in CACHED), step
+        cached = step in CACHED and "@" in image
+        assert task["cachingOptions"].get("enableCache", False) == cached, step
         if step == "report_state":
             assert (
                 "retryPolicy" not in task
@@ -130,12 +132,25 @@ def test_the_kubernetes_resources_hold_the_very_same_pipeline(compiled: dict[str
     assert [one["apiVersion"] for one in (pipeline, version)] == ["pipelines.kubeflow.org/v2beta1"] * 2
     assert (pipeline["kind"], version["kind"]) == ("Pipeline", "PipelineVersion")
     assert pipeline["metadata"]["name"] == name.replace("_", "-")
-    assert version["metadata"]["name"] == compiling.version_name(name)
+    assert version["metadata"]["name"] == compiling.version_name(name, compiled[f"{name}.yaml"])
     assert version["spec"]["pipelineName"] == pipeline["metadata"]["name"]
     spec, platform = yaml.safe_load_all(compiled[f"{name}.yaml"])
     assert version["spec"]["pipelineSpec"] == spec and version["spec"]["platformSpec"] == platform
     parsed = json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())  # unknown fields are refused
     assert parsed.pipeline_info.name == name.replace("_", "-")
+
+
+def test_another_image_is_another_version_of_the_pipeline(compiled: dict[str, str]) -> None:
+    """A cluster refuses a version of a name that it has whose specification is another one."""
+
+    def version(cluster: Cluster) -> str:
+        text = compiling.manifest("ctgi_gallery", cluster, compiling.text("ctgi_gallery", cluster))
+        return str(list(yaml.safe_load_all(text))[1]["metadata"]["name"])
+
+    before = list(yaml.safe_load_all(compiled["ctgi_gallery.k8s.yaml"]))[1]["metadata"]["name"]
+    others = [version(Cluster(image="ctgi/pipeline@sha256:1")), version(Cluster(retries=4))]
+    assert version(Cluster()) == before and len({before, *others}) == 3
+    assert all(re.fullmatch(r"ctgi-gallery-[a-z0-9.-]+-[0-9a-f]{8}", one) for one in [before, *others])
 
 
 def test_the_trainjob(compiled: dict[str, str]) -> None:
@@ -156,6 +171,19 @@ def test_a_cluster_without_gpus_and_without_a_claim(tmp_path: Path) -> None:
     assert all("pvcMount" not in step for step in platform.values())
 
 
+def test_numbers_that_yaml_reads_as_such_and_secrets_that_are_none(tmp_path: Path) -> None:
+    file = tmp_path / "cluster.yaml"
+    file.write_text(
+        "small: {cpu: 2, memory: 1000000}\nbackoff_factor: 3\nstore_secret: ''\nmodel_secret: ''\n",
+        encoding="utf-8",
+    )
+    cluster = Cluster.read(file)
+    assert (cluster.small.cpu, cluster.small.memory, cluster.backoff_factor) == ("2", "1000000", 3.0)
+    _, platform = documents(compiling.text("ctgi_gallery", cluster))
+    for step in platform.values():
+        assert [secret["secretName"] for secret in step["secretAsEnv"]] == ["ctgi-notify"]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -167,6 +195,21 @@ def test_a_cluster_without_gpus_and_without_a_claim(tmp_path: Path) -> None:
         ("parallelism: 500", "parallelism"),
         ("training: 3", "mapping"),
         ("training: {gpu: 1}", "no setting 'gpu'"),
+        ("small: {cpu: many}", "small: cpu 'many'"),
+        ("small: {cpu: -1}", "small: cpu '-1'"),
+        ("small: {memory: lots}", "small: memory 'lots'"),
+        ("training: {shm: lots}", "training: shm 'lots'"),
+        ("training: {gpus: two}", "training: gpus 'two'"),
+        ("training: {gpus: -1}", "-1 GPUs"),
+        ("training: {hours: 1.5}", "training: hours 1.5"),
+        ("training: {hours: true}", "training: hours True"),
+        ("store_keys: {accesskey: 5}", "store_keys 'accesskey'"),
+        ("store_keys: [accesskey]", "store_keys"),
+        ("accelerator: ''", "accelerator"),
+        ("mount: data", "mount"),
+        ("keep_days: -1", "keep_days"),
+        ("backoff_factor: 0.5", "backoff_factor"),
+        ("backoff_factor: .nan", "backoff_factor"),
         ("store_secure: 3", "store_secure"),
         ("image: 'a b'", "image"),
         ("- 1", "mapping"),

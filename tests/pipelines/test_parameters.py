@@ -49,6 +49,10 @@ def test_the_file_is_under_the_flags_and_a_section_belongs_to_its_pipeline(tmp_p
         ([*GIVEN, 'training={"epoch": 3}'], "did you mean epochs"),
         ([*GIVEN, 'training={"out": "/elsewhere"}'], "set by the pipeline"),
         ([*GIVEN, 'training={"epochs": "many"}'], "parameter training"),
+        ([*GIVEN, 'training={"epochs": 0}'], "training option epochs=0"),
+        ([*GIVEN, 'training={"select": "R@2"}'], "select 'R@2'"),
+        ([*GIVEN, 'training={"device": "tpu"}'], "device 'tpu'"),
+        ([*GIVEN, 'training={"precision": "fp3"}'], "precision='fp3'"),
     ],
 )
 def test_what_is_wrong_is_named(given: list[str], said: str) -> None:
@@ -71,12 +75,38 @@ def test_training_takes_the_flags_of_ctgi_train() -> None:
         {"release": "../up"},
         {"release": ""},
         {"work": "work"},
+        {"version": "../x"},
+        {"layout": "nonsense", "data": "/d"},
+        {"pictures_layout": "nonsense"},
+        {"pictures": "s3://bucket/set", "pictures_layout": "rstpreid"},
+        {"encoder": "ViT-B-16-quickgelu", "weights": ""},
+        {"encoder": "clip", "weights": ""},
+        {"encoder": "/models/clip", "weights": "openai"},
+        {"encoder": "", "weights": ""},
+        {"reconstructor_server": "http://host/v1", "reconstructor_model": ""},
+        {"dossiers": "http://host/v1", "model": ""},
     ],
 )
 def test_values_that_are_not_allowed(values: dict[str, Any]) -> None:
     with pytest.raises(CtgiError) as error:
         check(values)
     assert "secret@" not in str(error.value)
+
+
+def test_values_that_are_fine() -> None:
+    check({"encoder": "ViT-B-16-quickgelu", "weights": "openai", "version": "7", "pictures_layout": ""})
+    check({"encoder": "/models/clip", "weights": "", "version": "", "data": "/d", "layout": "rstpreid"})
+    check({"reconstructor_server": "", "reconstructor_model": "gpt-4o", "version": "pinned"})
+    check({"training": {"device": "cuda:1", "precision": "bf16", "select": "mAP", "no-augment": True}})
+
+
+def test_numbers_without_end_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("pictures: /a\nrounds: .inf\n", encoding="utf-8")
+    with pytest.raises(CtgiError, match="rounds is inf"):
+        read("ctgi_train", KNOWN, file, [])
+    with pytest.raises(CtgiError, match="0 to 100"):
+        read("ctgi_train", KNOWN, None, [*GIVEN, "floor=inf"])
 
 
 def test_a_file_that_is_none_or_no_mapping(tmp_path: Path) -> None:

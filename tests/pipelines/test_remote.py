@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
+import kfp
 import pytest
 
+from pipelines import remote
+from pipelines.cluster import Cluster
 from pipelines.command import main
+from pipelines.remote import connected
 from tests.pipelines.kfp_api import KfpApi, kfp_api
 
 GIVEN = {"pictures": "/mnt/ctgi/p", "work": "/mnt/ctgi/w", "store": "s3://b/r", "gallery": "/mnt/ctgi/g"}
@@ -92,7 +98,8 @@ def test_schedules_that_were_left_double_become_one(api: KfpApi, cluster: Path) 
     for number in range(5):
         api.schedules[f"schedule-9{number}"] = {**first, "recurring_run_id": f"schedule-9{number}"}
     assert schedule(api, cluster) == 0
-    assert list(api.schedules) == [first["recurring_run_id"]]
+    [kept] = api.schedules.values()
+    assert kept["description"] == first["description"] and len(api.schedules) == 1
 
 
 def test_a_disabled_schedule_is_made_anew(api: KfpApi, cluster: Path) -> None:
@@ -100,8 +107,49 @@ def test_a_disabled_schedule_is_made_anew(api: KfpApi, cluster: Path) -> None:
     [first] = api.schedules.values()
     first["status"] = "DISABLED"
     assert schedule(api, cluster) == 0
-    # The disabled twin has the lesser id and would win among equals: the one that is left has to run.
     assert [one["status"] for one in api.schedules.values()] == ["ENABLED"]
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_calls_at_the_same_time_leave_one_schedule(
+    api: KfpApi, cluster: Path, monkeypatch: pytest.MonkeyPatch, same: bool
+) -> None:
+    """Both have looked before either makes theirs, and look again after both have: neither may remove the
+    other's for an older one, or none would be left."""
+    assert schedule(api, cluster, cron="0 1 * * *") == 0
+    both, called = threading.Barrier(2), kfp.Client.create_recurring_run
+
+    def together(client: kfp.Client, *words: Any, **more: Any) -> Any:
+        both.wait(10)
+        made = called(client, *words, **more)
+        both.wait(10)
+        return made
+
+    monkeypatch.setattr(kfp.Client, "create_recurring_run", together)
+    settings = Cluster.read(cluster)
+    with connected(api.url, "") as one:  # KFP's compiler is not made for two threads
+        version = remote.upload(one.client, "ctgi_gallery", settings, "")
+    monkeypatch.setattr(remote, "upload", lambda *_: version)
+    with connected(api.url, "") as one, connected(api.url, "") as other:
+        with ThreadPoolExecutor(2) as calls:
+            told = [
+                calls.submit(
+                    remote.schedule,
+                    each.client,
+                    "ctgi_gallery",
+                    GIVEN,
+                    settings,
+                    "",
+                    name="ctgi_gallery",
+                    cron=cron,
+                )
+                for each, cron in ((one, "0 3 * * *"), (other, "0 3 * * *" if same else "0 4 * * *"))
+            ]
+            said = [call.result() for call in told]
+    [left] = api.schedules
+    assert left in {each.id for each in said} and all(each.changed for each in said)
+    if same:
+        assert {each.id for each in said} == {left}
 
 
 @pytest.mark.parametrize("cron", ["every day", "* * *", ""])
