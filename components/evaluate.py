@@ -60,7 +60,7 @@ def evaluate(
         serving_version: its version, "none" where nothing serves.
         serving_fingerprint: its fingerprint.
     """
-    from components.evaluate import measure
+    from components.evaluate import measure, remember
     from components.step import measured, step
 
     with step("evaluate"):
@@ -71,6 +71,7 @@ def evaluate(
             serving_fingerprint,
         )  # fmt: skip
         measured(metrics, told)
+        remember(evaluation, checkpoint, captions, f"{data_digest} {split}" if data else "", told)
 
 
 def measure(
@@ -138,6 +139,18 @@ def _samples(
     )
     held = hold_out(pseudo_samples(rows, root), 0.1, seed=0)[1]
     return held, "people held out of training, described by pseudo-captions"
+
+
+def remember(evaluation: Any, checkpoint: Any, captions: Any, on: str, told: dict[str, float]) -> None:
+    """Lineage: which model was measured on what, `on` a data set or else on people of the captions."""
+    from components.records import keep, recorded
+    from ctgi.export.lineage import lineage, write_lineage
+
+    with recorded(captions) as file:
+        made_from = {"checkpoint": Path(checkpoint.path), "captions": file}
+        record = lineage("evaluation", made_from, settings={"data": on}, metrics=told)
+    write_lineage(Path(evaluation.path), record)
+    keep(evaluation)
 
 
 def _save(folder: Path, results: dict[str, Any], where: str) -> None:

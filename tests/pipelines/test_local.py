@@ -136,6 +136,12 @@ def test_pictures_to_a_published_release_killed_on_the_way(world: World, tmp_pat
     fetched = fetch(open_store(world.store), "ctgi", "latest", tmp_path / "fetched").folder
     kinds = [record["kind"] for _, record in chain(read_lineage(fetched))]
     assert kinds == ["release", "checkpoint", "captions", "captions", "captions"]  # of all, and of two shards
+    measured = [file.parent for file in (world.place / "root" / "outputs").rglob("evaluation/lineage.json")]
+    assert len(measured) == 2  # what serves had changed
+    for folder in measured:
+        records = [record for _, record in chain(read_lineage(folder))]
+        assert [record["kind"] for record in records] == ["evaluation", *kinds[1:]]
+        assert records[0]["metrics"]["R@1"] >= 0
     states = [json.loads(file.read_text()) for file in (tmp_path / "work" / "runs").iterdir()]
     assert [state["state"] for state in states] == ["SUCCEEDED", "SUCCEEDED"]
 
