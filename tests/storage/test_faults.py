@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 
@@ -238,3 +239,38 @@ def test_two_that_get_the_same_file_do_not_meet(proxied, tmp_path):
     for thread in threads:
         thread.join()
     assert (tmp_path / "got").read_bytes() == data and os.listdir(tmp_path) == ["got"]
+
+
+@pytest.mark.parametrize("only_if_absent", [False, True])
+def test_of_a_writer_that_dies_between_head_and_body_nothing_is_kept(
+    s3_server, monkeypatch, only_if_absent: bool
+) -> None:
+    url = s3_server.url("cut")
+    s3_server.into(monkeypatch)
+    whole = open_store(url)
+    with socket.create_server(("127.0.0.1", 0)) as cut:
+        threading.Thread(target=_heads_only, args=(cut, s3_server.endpoint), daemon=True).start()
+        monkeypatch.setenv("CTGI_S3_ENDPOINT", f"http://127.0.0.1:{cut.getsockname()[1]}")
+        monkeypatch.setenv("CTGI_S3_PATIENCE", "1")
+        with pytest.raises(CtgiError):
+            open_store(url).put("manifest.json", b'{"version": 1}', only_if_absent=only_if_absent)
+    time.sleep(0.3)
+    assert not whole.exists("manifest.json")
+    whole.put("manifest.json", b"{}", only_if_absent=only_if_absent)
+    assert whole.read("manifest.json") == b"{}"
+
+
+def _heads_only(cut: socket.socket, endpoint: str) -> None:
+    """Pass on the head of every request, and hang up where its body would begin."""
+    host, port = endpoint.rpartition("/")[2].split(":")
+    while True:
+        try:
+            client, _ = cut.accept()
+        except OSError:
+            return
+        with client, socket.create_connection((host, int(port))) as server:
+            said = b""
+            while b"\r\n\r\n" not in said and (piece := client.recv(1 << 16)):
+                said += piece
+            server.sendall(said.partition(b"\r\n\r\n")[0] + b"\r\n\r\n")
+            time.sleep(0.2)
