@@ -28,12 +28,22 @@ from pipelines.preflight import (
 
 
 @contextmanager
-def registry(status: int) -> Iterator[str]:
+def answering(answers: dict[str, tuple[int, Any]]) -> Iterator[str]:
+    """A server that has a JSON answer for some requests ("GET /path"), and 404 for all others."""
+
     class Handler(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            there = ("/v2/ctgi/pipeline/manifests/1", "/v2/ctgi/pipeline/manifests/sha256:1")
-            self.send_response(status if self.path in there else 404)
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("content-length") or 0))
+            path = re.sub(r"^/v1\.\d+", "", self.path.partition("?")[0])
+            status, answer = answers.get(f"{self.command} {path}", (404, {"message": f"no {path}"}))
+            data = b"" if answer is None else json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(data)))
             self.end_headers()
+            self.wfile.write(b"" if self.command == "HEAD" else data)
+
+        do_HEAD = do_POST = do_DELETE = do_GET
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -49,42 +59,13 @@ def registry(status: int) -> Iterator[str]:
 
 @pytest.mark.parametrize(("status", "ok"), [(200, True), (404, False), (401, None)])
 def test_the_image_is_looked_for_in_its_registry(status: int, ok: bool | None) -> None:
-    with registry(status) as host:
+    manifests = ("/v2/ctgi/pipeline/manifests/1", "/v2/ctgi/pipeline/manifests/sha256:1")
+    with answering({f"HEAD {path}": (status, None) for path in manifests}) as host:
         assert check_registry(f"{host}/ctgi/pipeline:1").ok is ok
         assert check_registry(f"{host}/ctgi/pipeline:2").ok is False
         pinned = check_registry(f"{host}/ctgi/pipeline:2@sha256:1")  # the digest counts, not the tag
         assert pinned.ok is ok
     assert check_registry(f"{host}/ctgi/pipeline:1").ok is None  # cannot be told from here
-
-
-@contextmanager
-def answering(answers: dict[str, tuple[int, Any]]) -> Iterator[str]:
-    """A server that has a JSON answer for some requests ("GET /path"), and 404 for all others."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.rfile.read(int(self.headers.get("content-length") or 0))
-            path = re.sub(r"^/v1\.\d+", "", self.path.partition("?")[0])
-            status, answer = answers.get(f"{self.command} {path}", (404, {"message": f"no {path}"}))
-            data = b"" if answer is None else json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        do_POST = do_DELETE = do_GET
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    try:
-        yield f"127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 IMAGE = {"Id": "sha256:1", "RepoTags": ["ctgi/pipeline:1"], "RepoDigests": ["reg.example/ctgi@sha256:2"]}
