@@ -13,6 +13,7 @@ from typing import Any
 from kfp import dsl
 
 from components import page, shards
+from components.asking import asking
 from components.workspace import Workspace
 from ctgi.errors import CtgiError
 
@@ -128,25 +129,15 @@ def _caption(
     from ctgi.captioning.run import PictureItem, caption_pictures
     from ctgi.captioning.summary import PARQUET
     from ctgi.captioning.transcript import write_parquet
-    from ctgi.mllm.cache import ReplyCache
-    from ctgi.mllm.client import ChatClient
-    from ctgi.mllm.retry import read_patience
 
     items = [PictureItem(root / picture.path, picture.identity) for picture in wanted]
-    key = os.environ.get("OPENAI_API_KEY")
 
     async def work() -> Any:
-        cache = ReplyCache(place / "replies.sqlite")
-        try:
-            async with ChatClient(
-                server, model, api_key=key, concurrency=concurrency, cache=cache, patience=read_patience()
-            ) as client:
-                return await caption_pictures(
-                    items, place, client, pool, Composer(pool), rounds=rounds, root=root,
-                    pair_filter=least, progress=ProgressLine(sys.stderr),
-                )  # fmt: skip
-        finally:
-            cache.close()
+        async with asking(place, server, model, concurrency) as client:
+            return await caption_pictures(
+                items, place, client, pool, Composer(pool), rounds=rounds, root=root,
+                pair_filter=least, progress=ProgressLine(sys.stderr),
+            )  # fmt: skip
 
     if not items:
         raise CtgiError("the shard's list is empty; run the pipeline again")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from components.asking import RECONSTRUCTOR_KEY, VISION_KEY, api_key
 from components.workspace import Workspace, is_remote
 from ctgi.errors import CtgiError
 
@@ -111,10 +111,8 @@ def check_model(server: str, model: str, *, sees: bool = True) -> Check:
             (system_message(), picture_message(_grey(), prompt.text)) if sees else (user_message(TEXT),)
         )
         request = ChatRequest(messages, "describe", prompt.version, max_tokens=8, logprobs=False)
-        key = os.environ.get("OPENAI_API_KEY" if sees else "CTGI_RECONSTRUCTOR_KEY")
-        async with ChatClient(
-            server, model, api_key=key or os.environ.get("OPENAI_API_KEY"), timeout=60.0, retries=1
-        ) as client:
+        key = api_key(VISION_KEY if sees else RECONSTRUCTOR_KEY)
+        async with ChatClient(server, model, api_key=key, timeout=60.0, retries=1) as client:
             await client.chat(request)
 
     try:

@@ -1,13 +1,13 @@
 """Turn the interviews of one shard into captions (Sec. 3.4)."""
 
 import asyncio
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 from kfp import dsl
 
+from components.asking import RECONSTRUCTOR_KEY, asking
 from components.workspace import Workspace
 
 SPENT = ("calls", "cached", "prompt_tokens", "completion_tokens")
@@ -54,28 +54,18 @@ def reconstruct(
     from ctgi.captioning.reconstruct_file import reconstruct_file
     from ctgi.captioning.reconstructor import ChatReconstructor
     from ctgi.cli.progress import counter
-    from ctgi.mllm.cache import ReplyCache
-    from ctgi.mllm.client import ChatClient
-    from ctgi.mllm.retry import read_patience
 
     with Workspace(work).folder(f"reconstruct/{shard}") as place:
 
         async def work_on() -> dict[str, float]:
-            cache = ReplyCache(place / "replies.sqlite")
-            key = os.environ.get("CTGI_RECONSTRUCTOR_KEY") or os.environ.get("OPENAI_API_KEY")
-            try:
-                async with ChatClient(
-                    server, model, api_key=key, concurrency=concurrency, cache=cache, patience=read_patience()
-                ) as client:
-                    rows = await reconstruct_file(
-                        Path(interviews), Path(captions), ChatReconstructor(client),
-                        concurrency=concurrency, progress=counter("reconstruct", "captions"),
-                    )  # fmt: skip
-                    total = client.ledger.total()
-                    spent = {name: float(getattr(total, name)) for name in SPENT}
-                    return {"rows": float(rows), **spent}
-            finally:
-                cache.close()
+            async with asking(place, server, model, concurrency, key=RECONSTRUCTOR_KEY) as client:
+                rows = await reconstruct_file(
+                    Path(interviews), Path(captions), ChatReconstructor(client),
+                    concurrency=concurrency, progress=counter("reconstruct", "captions"),
+                )  # fmt: skip
+                total = client.ledger.total()
+                spent = {name: float(getattr(total, name)) for name in SPENT}
+                return {"rows": float(rows), **spent}
 
         return asyncio.run(work_on())
 
