@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -25,36 +23,20 @@ from pipelines.preflight import (
     check_registry,
     check_seen,
 )
+from tests.http_server import http_server
 
 
 @contextmanager
 def answering(answers: dict[str, tuple[int, Any]]) -> Iterator[str]:
     """A server that has a JSON answer for some requests ("GET /path"), and 404 for all others."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.rfile.read(int(self.headers.get("content-length") or 0))
-            path = re.sub(r"^/v1\.\d+", "", self.path.partition("?")[0])
-            status, answer = answers.get(f"{self.command} {path}", (404, {"message": f"no {path}"}))
-            data = b"" if answer is None else json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(b"" if self.command == "HEAD" else data)
+    def answer(method: str, path: str, _: bytes) -> tuple[int, str, bytes]:
+        path = re.sub(r"^/v1\.\d+", "", path.partition("?")[0])
+        status, said = answers.get(f"{method} {path}", (404, {"message": f"no {path}"}))
+        return status, "application/json", b"" if said is None else json.dumps(said).encode()
 
-        do_HEAD = do_POST = do_DELETE = do_GET
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    try:
-        yield f"127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with http_server(answer) as host:
+        yield host
 
 
 @pytest.mark.parametrize(("status", "ok"), [(200, True), (404, False), (401, None)])

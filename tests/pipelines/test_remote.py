@@ -5,8 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from pipelines import remote
 from pipelines.cluster import Cluster
 from pipelines.command import main
 from pipelines.remote import connected
+from tests.http_server import http_server
 from tests.pipelines.kfp_api import KfpApi, kfp_api
 
 GIVEN = {"pictures": "/mnt/ctgi/p", "work": "/mnt/ctgi/w", "store": "s3://b/r", "gallery": "/mnt/ctgi/g"}
@@ -190,32 +189,6 @@ def test_a_server_too_old_and_one_that_is_not_there(
     assert "cannot be reached" in err and "Traceback" not in err
 
 
-@contextmanager
-def another_server(status: int, body: bytes) -> Iterator[str]:
-    """What may stand where the API was expected: a login's page, a gateway, something that speaks JSON."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json" if body[:1] == b"{" else "text/html")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_POST = do_GET
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
 @pytest.mark.parametrize(
     ("status", "body", "said"),
     [
@@ -229,7 +202,10 @@ def another_server(status: int, body: bytes) -> Iterator[str]:
 def test_what_is_not_the_api_is_said_in_one_line(
     status: int, body: bytes, said: str, cluster: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with another_server(status, body) as url:
+    """A login's page, a gateway, something that speaks JSON."""
+    kind = "application/json" if body[:1] == b"{" else "text/html"
+    with http_server(lambda *_: (status, kind, body)) as host:
+        url = f"http://{host}"
         words = ["submit", "ctgi_gallery", "--host", url, "--cluster", str(cluster), "--no-preflight", *WORDS]
         assert main(words) == 2
     err = capsys.readouterr().err
