@@ -17,15 +17,6 @@ from ctgi.storage.store import AlreadyThere, Damaged, NotThere, check_key, check
 from tests.storage.seaweed import READER, READER_SECRET
 
 
-@pytest.fixture(params=["folder", "s3"])
-def store(request, tmp_path, monkeypatch):
-    if request.param == "folder":
-        return open_store(str(tmp_path / "store"))
-    server = request.getfixturevalue("s3_server")
-    server.into(monkeypatch, CTGI_S3_PATIENCE="20")
-    return open_store(server.url("store"))
-
-
 def test_what_is_put_is_read(store, tmp_path):
     store.put("a/one", b"1")
     store.put("a/empty", b"")
