@@ -10,6 +10,7 @@ from components import page, releases
 from components.releases import NONE
 from components.workspace import is_remote
 from ctgi.errors import CtgiError
+from ctgi.storage.digest import file_sha256
 
 SPLITS = ("train", "val", "test")
 
@@ -82,11 +83,11 @@ def digest_of_encoder(encoder: str, weights: str) -> str:
     folder = Path(encoder)
     if (folder / "config.json").is_file():
         files = [folder / "config.json", folder / "model.safetensors"]
-        return _digest([path.name + _of_file(path) for path in files if path.is_file()])
+        return _digest([path.name + file_sha256(path) for path in files if path.is_file()])
     if not weights:
         raise CtgiError(f"{encoder}: no checkpoint folder; the name of a model needs weights, such as openai")
     file = Path(weights)
-    return _digest([encoder, _of_file(file) if file.is_file() else weights])
+    return _digest([encoder, file_sha256(file) if file.is_file() else weights])
 
 
 def digest_of_data(data: str, layout: str) -> str:
@@ -101,20 +102,12 @@ def digest_of_data(data: str, layout: str) -> str:
     dataset = open_dataset(data, layout, renumber=True)
     samples = [(split, sample) for split in SPLITS for sample in getattr(dataset, split)]
     with ThreadPoolExecutor(8) as pool:  # on a network's file system most of the time is waiting
-        contents = pool.map(_of_file, [sample.picture for _, sample in samples])
+        contents = pool.map(file_sha256, [sample.picture for _, sample in samples])
         rows = [
             [split, str(sample.picture.relative_to(data)), content, sample.identity, list(sample.captions)]
             for (split, sample), content in zip(samples, contents, strict=True)
         ]
     return _digest(rows)
-
-
-def _of_file(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise CtgiError(f"{path}: cannot be read ({error.strerror}); check the file") from error
 
 
 def _digest(value: object) -> str:

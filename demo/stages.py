@@ -20,6 +20,7 @@ from ctgi.captioning.progress import duration
 from ctgi.cli.figures import plain
 from ctgi.errors import CtgiError
 from ctgi.storage.atomic import write_json
+from ctgi.storage.digest import file_sha256
 
 _RECORDS = "records"
 
@@ -126,22 +127,17 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(json.dumps(plain(value), sort_keys=True).encode()).hexdigest()
 
 
-def digest_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def digest_model(folder: Path) -> str:
     """Of a model's directory: its JSON, text and weight files. Raises CtgiError where there is no model."""
     if not (folder / "model.safetensors").is_file() or not (folder / "config.json").is_file():
         raise CtgiError(f"{folder}: no model there (config.json and model.safetensors); name its directory")
     wanted = {".json", ".jinja", ".safetensors", ".txt"}
     files = sorted(path for path in folder.iterdir() if path.suffix in wanted and path.is_file())
-    return digest_of({path.name: digest_file(path) for path in files})
+    return digest_of({path.name: file_sha256(path) for path in files})
 
 
 def _files(place: Path, names: Iterable[str]) -> dict[str, str]:
-    return {name: digest_file(place / name) for name in names if (place / name).is_file()}
+    return {name: file_sha256(place / name) for name in names if (place / name).is_file()}
 
 
 def _empty(place: Path, ours: bool) -> None:

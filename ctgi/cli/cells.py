@@ -18,6 +18,7 @@ from ctgi.cli.evaluate import measure_mti, tell_effort
 from ctgi.cli.figures import plain
 from ctgi.cli.progress import counter
 from ctgi.errors import CtgiError
+from ctgi.storage.digest import file_sha256
 
 if TYPE_CHECKING:
     from ctgi.datasets.annotations import Sample
@@ -88,7 +89,7 @@ def train(options: argparse.Namespace, cell: TrainedCell) -> str:
         return weights
     inputs = _inputs(options, cell)
     train_command.run(_parsed(train_words(options, cell)))
-    weights = _digest(options.out / "runs" / cell.name / "best" / WEIGHTS)
+    weights = file_sha256(options.out / "runs" / cell.name / "best" / WEIGHTS)
     write_json(_record(options, cell), {**inputs, "weights": weights})
     return weights
 
@@ -189,8 +190,8 @@ def _inputs(options: argparse.Namespace, cell: TrainedCell) -> dict[str, Any]:
     """What a finished cell was made of: other captions or settings are another cell."""
     return {
         "words": train_words(options, cell),
-        "captions": _digest(options.captions),
-        "training": None if options.training is None else _digest(options.training),
+        "captions": file_sha256(options.captions),
+        "training": None if options.training is None else file_sha256(options.training),
     }
 
 
@@ -203,19 +204,11 @@ def _finished(options: argparse.Namespace, cell: TrainedCell) -> str | None:
     """The digest of the cell's weights where it was finished with these inputs and they are still there."""
     try:
         record = json.loads(_record(options, cell).read_text(encoding="utf-8"))
-        weights = _digest(options.out / "runs" / cell.name / "best" / WEIGHTS)
+        weights = file_sha256(options.out / "runs" / cell.name / "best" / WEIGHTS)
     except (OSError, ValueError, CtgiError):
         return None
     same = record == {**_inputs(options, cell), "weights": weights}
     return weights if same else None
-
-
-def _digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise CtgiError(f"{path}: cannot be read ({error.strerror}); check the path") from error
 
 
 def _hash(value: Any) -> str:
