@@ -142,9 +142,6 @@ class _Narrator(io.TextIOBase):
                 self._one(_COLOURS.sub("", line))
         return len(text)
 
-    def flush(self) -> None:
-        self._log.flush()
-
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
         """Standard output and error come here, and what is logged.

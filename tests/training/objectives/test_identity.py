@@ -31,6 +31,6 @@ def test_it_is_the_mean_of_both_sides_cross_entropies() -> None:
 def test_it_starts_as_published() -> None:
     torch.manual_seed(0)
     loss = IdentityLoss(512, 1000)
-    assert abs(float(loss.classifier.weight.std()) / 0.001 - 1) < 0.01
-    assert abs(float(loss.classifier.weight.mean())) < 1e-5
+    assert abs(loss.classifier.weight.std().item() / 0.001 - 1) < 0.01
+    assert abs(loss.classifier.weight.mean().item()) < 1e-5
     assert not loss.classifier.bias.any()
