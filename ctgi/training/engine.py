@@ -70,10 +70,11 @@ def train(
     """Fine-tune `encoder` on `samples`, choosing the epoch by `val`; everything is written under `out`.
 
     `out` holds run.json (what the run is), last.safetensors (all state), best/ (config.json and
-    model.safetensors of the best epoch, its metrics in the header), log.jsonl and steps.jsonl (a record per
-    epoch and per step). Called again with the same arguments, it continues from the last checkpoint; on a CPU
-    with the same numbers of threads and processes the weights are bit for bit those of an uninterrupted run.
-    A finished run returns at once.
+    model.safetensors of the best epoch, its metrics in the header), best-….safetensors (the same weights, a
+    name that is never written over), log.jsonl and steps.jsonl (a record per epoch and per step). Called
+    again with the same arguments, it continues from the last checkpoint; on a CPU with the same numbers of
+    threads and processes the weights are bit for bit those of an uninterrupted run. A finished run returns at
+    once.
 
     `objective` is a module called as `objective(encoder, batch)` and returning named losses (default: SDM
     with config.sdm_scale); one that has `pair_losses` and `observe` is shown all pairs' losses before each

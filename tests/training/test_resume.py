@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from ctgi.datasets.annotations import Sample
@@ -19,7 +17,7 @@ from ctgi.training.config import TrainConfig
 from ctgi.training.engine import TrainResult
 from ctgi.training.loader import Batch
 from ctgi.training.objectives.sdm import SDM
-from tests.training.short import SHORT, Make, Sets, run, same, tensors
+from tests.training.short import SHORT, Died, Make, Sets, dying, run, same, tensors
 
 
 def timeless(result: TrainResult) -> list[dict[str, Any]]:
@@ -27,26 +25,6 @@ def timeless(result: TrainResult) -> list[dict[str, Any]]:
         {name: value for name, value in record.items() if name not in ("seconds", "loader_wait_seconds")}
         for record in result.history
     ]
-
-
-class Died(BaseException):
-    """Stands for the death of the process at a chosen place; nothing in the engine catches it."""
-
-
-def dying(function: Callable[..., Any], call: int, after: bool) -> Callable[..., Any]:
-    calls = 0
-
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == call and not after:
-            raise Died
-        result = function(*args, **kwargs)
-        if calls == call:
-            raise Died
-        return result
-
-    return wrapped
 
 
 @pytest.mark.parametrize("after", [False, True])
@@ -147,70 +125,3 @@ def test_a_damaged_checkpoint_is_one_line(samples: Sets, make_encoder: Make, tmp
     (tmp_path / "run" / "last.safetensors").write_bytes(b"torn")
     with pytest.raises(CtgiError, match="last.safetensors: damaged checkpoint"):
         run(samples, make_encoder(), tmp_path / "run")
-
-
-def scored(*values: float) -> Callable[..., dict[str, float]]:
-    left = iter(values)
-    return lambda *_: {"R@1": next(left)}
-
-
-def best_of(out: Path) -> tuple[str, dict[str, Tensor]]:
-    """The epoch that best/ says it holds, and its weights."""
-    with safe_open(out / "best" / "model.safetensors", "pt") as file:
-        return file.metadata()["epoch"], {name: file.get_tensor(name) for name in file.keys()}
-
-
-def test_best_holds_no_epoch_that_was_lost(
-    samples: Sets, make_encoder: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An epoch better than all before is cut off ahead of its checkpoint, and is not as good when done again,
-    as happens on a GPU or with another number of processes."""
-    out = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        patch.setattr(engine, "save_state", dying(engine.save_state, 4, False))  # that of epoch 2's end
-        with pytest.raises(Died):
-            run(samples, make_encoder(), out, metrics=scored(40, 60))
-    epoch, weights = best_of(out)
-    assert epoch == "1"
-    again = run(samples, make_encoder(), out, metrics=scored(30, 20))
-    assert (again.best_epoch, again.metrics) == (1, {"R@1": 40})
-    epoch, kept = best_of(out)
-    assert epoch == "1" and same(kept, weights)
-
-
-@pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("values", [(10, 20, 30), (10, 20, 15)])
-def test_best_is_made_up_for_by_whoever_comes_next(
-    samples: Sets,
-    make_encoder: Make,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    values: tuple[float, ...],
-    after: bool,
-) -> None:
-    """Cut off between a checkpoint and the weights of the best epoch, also where nothing is left to train."""
-    out, cut = tmp_path / "run", 1 + values.index(max(values))
-    whole = run(samples, make_encoder(), tmp_path / "whole", metrics=scored(*values), trained_on="colours")
-    with monkeypatch.context() as patch:
-        patch.setattr(engine, "keep", dying(engine.keep, cut, after))
-        with pytest.raises(Died):
-            run(samples, make_encoder(), out, metrics=scored(*values), trained_on="colours")
-    assert best_of(out)[0] == str(cut if after else cut - 1)
-    again = run(samples, make_encoder(), out, metrics=scored(*values[cut:]), trained_on="colours")
-    assert (again.best_epoch, again.metrics) == (whole.best_epoch, whole.metrics)
-    assert same(tensors(out), tensors(tmp_path / "whole"))
-    headers = []
-    for place in (out, tmp_path / "whole"):
-        with safe_open(place / "best" / "model.safetensors", "pt") as file:
-            headers.append(file.metadata())
-    assert headers[0] == headers[1] and headers[0]["trained_on"] == "colours"
-
-
-def test_weights_of_another_epoch_never_pass_for_the_best(
-    samples: Sets, make_encoder: Make, tmp_path: Path
-) -> None:
-    out = tmp_path / "run"
-    run(samples, make_encoder(), out, metrics=scored(10, 20, 15))
-    (out / "best" / "model.safetensors").unlink()  # its epoch is not the last: nobody has its weights now
-    assert run(samples, make_encoder(), out, metrics=scored()).best_epoch == 2
-    assert not (out / "best" / "model.safetensors").exists()
