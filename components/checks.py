@@ -45,7 +45,10 @@ def check_workspace(url: str) -> Check:
 
 
 def check_written(what: str, url: str) -> Check:
-    """Write, read and compare a file in a place that the run writes to; it is removed again."""
+    """Write, read and remove a file in a place that the run writes to. In an object store conditional writes
+    keep two tries of a step apart, so there they are tried, too."""
+    if is_remote(url):
+        return _tried(what, url)
     name, data = f"check-{uuid.uuid4().hex}", uuid.uuid4().bytes
     try:
         workspace = Workspace(url)
@@ -85,7 +88,11 @@ def _lack(place: str, patience: float | None) -> str:
 
 def check_store(url: str, patience: float | None = None) -> Check:
     """Put, get and delete an object, with at most so many seconds of `patience`."""
-    what = f"store {url.rpartition('@')[2] if '://' in url else url}"  # what stands before @ is a secret
+    return _tried("store", url, patience)
+
+
+def _tried(what: str, url: str, patience: float | None = None) -> Check:
+    what = f"{what} {url.rpartition('@')[2] if '://' in url else url}"  # what stands before @ is a secret
     try:
         from ctgi.storage.opening import open_store
         from ctgi.storage.store import check_store as tried

@@ -2,7 +2,8 @@
 
 A folder (a PVC, or one on this machine) is written in place, so a kill loses nothing. An object store is
 mirrored: what is there is fetched when a step begins, and what the step writes or removes is sent every few
-seconds and when it ends; a kill loses what was done since the last round.
+seconds and when it ends; a kill loses what was done since the last round. In both, a second try of a step
+waits for the first: by a lock in a folder, by a lease in an object store.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ import sqlite3
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from components.lease import Lease, Lost, hasty
 from ctgi.errors import CtgiError
 from ctgi.storage.atomic import write_bytes
 
@@ -55,7 +58,8 @@ class Workspace:
 
         An earlier try of the same step may still be at work, when only what started it was killed; then this
         one waits for it. With an object store only `wanted` files of the folder are fetched (all, by
-        default), and whatever is written there is sent.
+        default), and whatever is written there is sent. What is put into a shared folder has to be whole file
+        by file, and as good whichever of two processes wrote it.
         """
         if not is_remote(self.url):
             here = Path(self.url, name)
@@ -68,10 +72,13 @@ class Workspace:
             with contextlib.nullcontext() if shared else _alone(here):
                 yield here
             return
-        with tempfile.TemporaryDirectory(prefix="ctgi-work-") as temporary:
+        with (
+            contextlib.nullcontext() if shared else Lease(self.url, name).held() as lease,
+            tempfile.TemporaryDirectory(prefix="ctgi-work-") as temporary,
+        ):
             here = Path(temporary, "files")
             here.mkdir()
-            mirror = _Mirror(_store(f"{self.url}/{name}"), here)
+            mirror = _Mirror(_store(f"{self.url}/{name}"), here, lease)
             mirror.fetch(wanted)
             with mirror.sending():
                 yield here
@@ -100,10 +107,11 @@ class Workspace:
 
 
 class _Mirror:
-    """A local folder and its copy in an object store."""
+    """A local folder and its copy in an object store, which changes only while the lease is held."""
 
-    def __init__(self, store: Any, folder: Path) -> None:
-        self.store, self.folder = store, folder
+    def __init__(self, store: Any, folder: Path, lease: Lease | None = None) -> None:
+        self.store, self.folder, self._lease = store, folder, lease
+        self._there = store if lease is None else hasty(store.url)
         self._sent: dict[str, State] = {}
 
     def fetch(self, wanted: Iterable[str] | None) -> None:
@@ -125,6 +133,9 @@ class _Mirror:
             while not stop.wait(EVERY):
                 try:
                     self.send()
+                except Lost as error:
+                    print(error, file=sys.stderr, flush=True)
+                    return
                 except Exception as error:  # the last round, at the end, tells the step if it persists
                     print(f"workspace {self.store.url}: {error}; tried again", file=sys.stderr, flush=True)
 
@@ -135,7 +146,22 @@ class _Mirror:
         finally:
             stop.set()
             thread.join()
-            self.send()
+            self._send_all()
+
+    def _send_all(self) -> None:
+        """The last round; under a lease each request has little patience, and the round has the store's."""
+        from ctgi.storage.s3_settings import read_settings
+
+        end = time.monotonic() + (0 if self._lease is None else read_settings().patience)
+        while True:
+            try:
+                if self._lease is not None:
+                    self._lease.renew()
+                return self.send()
+            except CtgiError as error:
+                if isinstance(error, Lost) or time.monotonic() > end:
+                    raise
+            time.sleep(EVERY)
 
     def send(self) -> None:
         """Send what has changed, and remove there what is gone here."""
@@ -149,12 +175,24 @@ class _Mirror:
                 if settled or not _is_head(name):
                     path = taken[name]
                     copied = path.suffix == ".sqlite"
-                    self.store.put(name, _snapshot(path, Path(scratch, "copy")) if copied else path)
+                    self._put(name, _snapshot(path, Path(scratch, "copy")) if copied else path)
                     self._sent[name] = seen[name]
             for name in (self._sent.keys() - seen.keys()) if settled else ():
                 if not (self.folder / name).exists():
-                    self.store.delete(name)
+                    self._may()
+                    self._there.delete(name)
                     del self._sent[name]
+
+    def _put(self, name: str, path: Path) -> None:
+        self._may()
+        if self._lease is None:
+            self._there.put(name, path)
+        else:  # a large one is many requests
+            self._there.put(name, path, progress=lambda _: self._may())
+
+    def _may(self) -> None:
+        if self._lease is not None:
+            self._lease.check()
 
     def _look(self) -> dict[str, State]:
         """The files there are, and their states; not those that are being written."""

@@ -149,7 +149,7 @@ def check_store(store: Store) -> None:
 
     Raises:
         CtgiError: one of them fails; or the store creates over what is there, as some S3 servers do that
-            ignore `If-None-Match`: two publishers could not be kept apart there.
+            ignore `If-None-Match`: two writers could not be kept apart there.
     """
     key, content = f"{CHECKS}/{uuid.uuid4().hex}", b"written by a check of the store; may be deleted"
     try:
@@ -162,7 +162,7 @@ def check_store(store: Store) -> None:
             pass
         else:
             raise CtgiError(
-                f"{store.url}: this server ignores conditional writes (If-None-Match), so two publishers "
+                f"{store.url}: this server ignores conditional writes (If-None-Match), so two writers "
                 "would overwrite each other; use one that honours them"
             )
     finally:

@@ -96,6 +96,8 @@ def _serve() -> None:
         importlib.import_module(name)
     importlib.import_module("components.train")._run = _train
     importlib.import_module("components.workspace").EVERY = 0.1
+    lease = importlib.import_module("components.lease")
+    lease.BEAT, lease.KEEPS, lease.LAPSE = 0.3, 2.0, 5.0
     assert threading.active_count() == 1, "a thread would not be there after the fork"
     for line in sys.stdin:
         order = json.loads(line)
