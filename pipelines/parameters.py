@@ -185,7 +185,13 @@ def _as(kind: type, value: Any, where: str) -> Any:
             raise ValueError("another type")
         return kind(value)
     except (ValueError, KeyError, TypeError, OverflowError) as error:  # the last for .inf
-        raise CtgiError(f"{where} is {value!r}; it has to be of type {kind.__name__}") from error
+        wanted = f"of type {kind.__name__}"
+        if kind is dict:
+            name = where.rpartition(" ")[2]
+            wanted = (
+                f'a mapping; in JSON, such as {name}={{"epochs": 1}}, or in the file {name}: {{epochs: 1}}'
+            )
+        raise CtgiError(f"{where} is {value!r}; it has to be {wanted}") from error
 
 
 def _has_secret(value: str) -> bool:

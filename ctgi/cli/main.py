@@ -25,6 +25,9 @@ examples:
 
 `ctgi COMMAND --help` explains a command and shows how it is used."""
 
+# The command whose words are not read here, `--config` among them: another program reads them.
+DOOR = "pipeline"
+
 # What to install for a module that is not there.
 EXTRA_OF = {
     "faiss": "search",
@@ -91,8 +94,10 @@ def _run(words: list[str]) -> int:
     )
     # The first word that is a command decides; only that command's file is imported.
     chosen = next((word for word in words if not word.startswith("-")), None)
+    if chosen == DOOR and set(words[: (place := words.index(DOOR))]) <= {"--"}:
+        return int(importlib.import_module(f"ctgi.cli.{DOOR}").run(words[place + 1 :]))
     for name, summary in COMMANDS.items():
-        if name == chosen:
+        if name == chosen and name != DOOR:
             command = importlib.import_module(f"ctgi.cli.{name}")
             described = commands.add_parser(
                 name,

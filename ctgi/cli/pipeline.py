@@ -1,7 +1,7 @@
 """Compile pipelines, run them on this machine, or hand them to Kubeflow Pipelines.
 
 The pipelines are not part of the library: they are found where this runs from the repository or in the image,
-and need KFP. `ctgi pipeline VERB --help` explains a verb.
+and need KFP. `ctgi pipeline VERB --help` explains a verb. `python -m pipelines` is the same command.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+from collections.abc import Sequence
 
 from ctgi.errors import CtgiError
 
@@ -22,14 +23,14 @@ examples:
 VERBS = ("compile", "run", "submit", "schedule")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb; what follows it is read by the pipelines' own command."""
-    parser.add_argument("verb", choices=VERBS, help="what to do; each has a --help of its own")
-    parser.add_argument("words", nargs=argparse.REMAINDER, metavar="…", help=argparse.SUPPRESS)
+def run(words: Sequence[str]) -> int:
+    """Let the pipelines' own command read what follows `ctgi pipeline`: its verbs have their own `--config`.
 
-
-def run(options: argparse.Namespace) -> int:
-    """Hand over. Raises CtgiError where the pipelines or KFP are not installed."""
+    Raises CtgiError where the pipelines or KFP are not installed.
+    """
+    if words and words[0] in ("-h", "--help"):  # answered without them
+        _help()
+        return 0
     if importlib.util.find_spec("pipelines") is None:
         raise CtgiError(
             "the pipelines are not here; run from the repository or its image, with "
@@ -44,7 +45,15 @@ def run(options: argparse.Namespace) -> int:
             raise CtgiError(
                 f"the pipelines need {module}, which is not installed: pip install 'ctgi[pipelines]'"
             )
-    before = [f"--config={options.config}"] if options.config else []
-    before += [f"--json={options.json}"] if options.json else []
-    command = importlib.import_module("pipelines.command")
-    return int(command.main([options.verb, *options.words, *before]))
+    return int(importlib.import_module("pipelines.command").main(words))
+
+
+def _help() -> None:
+    parser = argparse.ArgumentParser(
+        prog="ctgi pipeline",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("verb", choices=VERBS, help="what to do; each has a --help of its own")
+    parser.print_help()

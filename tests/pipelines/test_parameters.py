@@ -45,7 +45,11 @@ def test_the_file_is_under_the_flags_and_a_section_belongs_to_its_pipeline(tmp_p
         ([*GIVEN, "floor=200"], "0 to 100"),
         (["pictures=photos"], "absolute path"),
         ([*GIVEN, "data=/d"], "layout is missing"),
-        ([*GIVEN, "training=[1]"], "type dict"),
+        (
+            [*GIVEN, "training=[1]"],
+            r'--set: training is .* a mapping; in JSON, such as training=\{"epochs": 1\}',
+        ),
+        ([*GIVEN, "training={epochs: 1}"], r'in JSON, such as training=\{"epochs": 1\}'),
         ([*GIVEN, 'training={"epoch": 3}'], "did you mean epochs"),
         ([*GIVEN, 'training={"out": "/elsewhere"}'], "set by the pipeline"),
         ([*GIVEN, 'training={"epochs": "many"}'], "parameter training"),
