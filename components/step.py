@@ -8,12 +8,20 @@ import json
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
 from ctgi.errors import CtgiError
+
+#: A variable that whoever starts a step sets who gives it a pipe as standard input and a process group of its
+#: own: when the pipe closes, which it does even by kill -9 of them, the group ends.
+ENDS_WITH_INPUT = "CTGI_STEP_ENDS_WITH_INPUT"
+#: Seconds that a step then has to put away what is done.
+PATIENCE = 20.0
 
 
 @contextmanager
@@ -23,6 +31,8 @@ def step(name: str, part: str = "") -> Iterator[None]:
     SIGTERM (a pod that is evicted) becomes an exit, so that what is done is still put away.
     """
     head = f"{name} {part}".strip()
+    if os.environ.pop(ENDS_WITH_INPUT, ""):  # popped: it is not for the processes that the step starts
+        threading.Thread(target=_end_with_input, daemon=True).start()
     try:
         before = signal.signal(signal.SIGTERM, _leave)
     except ValueError:  # not the main thread: whoever runs us has their own way to stop
@@ -39,6 +49,14 @@ def step(name: str, part: str = "") -> Iterator[None]:
 
 def _leave(*_: object) -> NoReturn:
     raise SystemExit(143)
+
+
+def _end_with_input() -> None:
+    while os.read(0, 1024):  # not `sys.stdin`: Python could not end while a thread waits in its buffer
+        pass
+    os.killpg(0, signal.SIGTERM)
+    time.sleep(PATIENCE)
+    os.killpg(0, signal.SIGKILL)
 
 
 def measured(metrics: Any, told: Mapping[str, float]) -> None:

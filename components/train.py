@@ -1,5 +1,6 @@
 """Fine-tune the retrieval model on the captions."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -15,6 +16,9 @@ from kfp import dsl
 from components import page, shards
 from components.workspace import Workspace
 from ctgi.errors import CtgiError
+
+#: Seconds that a training which is told to end has for it.
+_LAST = 10.0
 
 
 def train(
@@ -139,8 +143,16 @@ def _run(words: list[str], gpus: int) -> None:
     command = [sys.executable, "-m"]
     if gpus > 1:
         command += ["torch.distributed.run", "--standalone", f"--nproc-per-node={gpus}", "-m"]
-    done = subprocess.run([*command, "ctgi", *words], env=os.environ)
-    if done.returncode:
+    with subprocess.Popen([*command, "ctgi", *words], env=os.environ) as training:
+        try:
+            code = training.wait()
+        except BaseException:  # SIGTERM as an exit, above all: torchrun ends its processes before it ends
+            training.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                training.wait(_LAST)
+            training.kill()
+            raise
+    if code:
         raise CtgiError("`ctgi train` failed; its own line above says why")
 
 

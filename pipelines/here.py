@@ -29,6 +29,8 @@ from ctgi.export.lineage import IMAGE_DIGEST
 from ctgi.storage.alone import alone
 from pipelines.catalog import build
 from pipelines.containers import asked_how_they_ended
+from pipelines.processes import stopped_by
+from pipelines.stopping import Stopped, Stopping
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _TASK = re.compile(r"Task '([\w-]+)' finished with status (\w+)")
@@ -64,7 +66,8 @@ def run(
     `docker` are further arguments of `docker run` (device_requests for GPUs, shm_size, network_mode,
     environment, user).
 
-    Raises CtgiError where Docker or its image is not there, and where a run is at work in `root`.
+    Raises CtgiError where Docker or its image is not there, and where a run is at work in `root`;
+    KeyboardInterrupt where a signal stopped it, once its steps have ended.
     """
     from kfp import local
 
@@ -92,9 +95,13 @@ def run(
         pipeline = build(name, steps, None, gpus)
         with log.open("w", encoding="utf-8") as file, _environment():
             narrator = _Narrator(file, sys.stdout)
+            stopping = Stopping(narrator.tell)
             start = time.monotonic()
-            with narrator.listening(), asked_how_they_ended() if image else contextlib.nullcontext():
-                ended = _start(pipeline, values)
+            with narrator.listening(), (asked_how_they_ended if image else stopped_by)(stopping):
+                with stopping.listening():
+                    ended = _start(pipeline, values)
+            if stopping.asked:
+                raise KeyboardInterrupt
             narrator.ended.ok = ended and narrator.succeeded
             narrator.ended.seconds, narrator.ended.log = time.monotonic() - start, log
         return narrator.ended
@@ -114,6 +121,8 @@ def _id(image: str) -> str:
 def _start(pipeline: Any, values: Mapping[str, Any]) -> bool:
     try:
         pipeline(**values)
+    except Stopped:
+        return False
     except Exception as error:  # KFP raises whatever went wrong in its own threads
         logging.error("Pipeline could not go on: %s", " ".join(str(error).split()))
         return False
@@ -169,26 +178,27 @@ class _Narrator(io.TextIOBase):
         steps = self.ended.steps
         if found := _CACHED.search(line):
             steps["reused"] += 1
-            self._tell(f"{found[1]:<20} reused")
+            self.tell(f"{found[1]:<20} reused")
         elif found := _TASK.search(line):
             done = found[2] == "SUCCESS"
             steps["ran" if done else "failed"] += 1
-            self._tell(f"{found[1]:<20} {'done' if done else 'FAILED'}")
+            self.tell(f"{found[1]:<20} {'done' if done else 'FAILED'}")
         elif found := _TRY.search(line):
             steps["failed"] -= 1
-            self._tell(f"{found[1]:<20} tried again ({found[2]} of {int(found[3]) - 1})")
+            self.tell(f"{found[1]:<20} tried again ({found[2]} of {int(found[3]) - 1})")
         elif "finished with status SUCCESS" in line and "Pipeline" in line:
             self.succeeded = True
         elif found := _SAID.match(line):
             if found[1] not in self.ended.problems and found[1].split(" ")[0].rstrip(":") in _step_names():
                 self.ended.problems.append(found[1])
-                self._tell(found[1])
+                self.tell(found[1])
         elif "Pipeline could not go on" in line or _RAISED.match(line):
             if line.strip() not in self.ended.problems:
                 self.ended.problems.append(line.strip())
-                self._tell(line.strip())
+                self.tell(line.strip())
 
-    def _tell(self, line: str) -> None:
+    def tell(self, line: str) -> None:
+        """A line to the terminal, with the time."""
         self._terminal.write(f"{time.monotonic() - self._start:7.1f} s  {line}\n")
         self._terminal.flush()
 

@@ -22,6 +22,7 @@ from components.checks import (
 )
 from pipelines.cluster import Cluster
 from pipelines.containers import run_container
+from pipelines.stopping import Stopping
 
 _MANIFESTS = ", ".join(
     f"application/vnd.{kind}+json"
@@ -123,7 +124,7 @@ def check_docker_gpus(image: str, gpus: int) -> Check:
     wanted = docker.types.DeviceRequest(count=gpus, capabilities=[["gpu"]])
     with contextlib.closing(docker.from_env()) as engine, contextlib.redirect_stdout(io.StringIO()) as said:
         code = run_container(
-            engine, image, ["-c", "pass"], {}, entrypoint=["python"], device_requests=[wanted]
+            Stopping(), engine, image, ["-c", "pass"], {}, entrypoint=["python"], device_requests=[wanted]
         )
     what = f"{gpus} GPUs in containers"
     if code:

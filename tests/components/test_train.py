@@ -6,6 +6,7 @@ import json
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +48,13 @@ def test_two_processes_train_by_torchrun(
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
     started: list[list[str]] = []
-    run = subprocess.run
+    popen = subprocess.Popen
 
     def seen(command: list[str], **settings: Any) -> Any:
         started.append(command)
-        return run(command, **settings)
+        return popen(command, **settings)
 
-    monkeypatch.setattr("components.train.subprocess.run", seen)
+    monkeypatch.setattr("components.train.subprocess.Popen", seen)
 
     def trained(**settings: Any) -> dict[str, float]:
         return fine_tune(
@@ -87,3 +88,33 @@ def test_two_processes_train_by_torchrun(
     job = yaml.safe_load(trainjob(Cluster()))["spec"]["trainer"]["args"][2:]
     flags = {word.partition("=")[0] for word in job[1:] if word.startswith("--")}
     assert flags == {word for word in words if word.startswith("--")}
+
+
+@pytest.mark.slow
+def test_a_step_that_is_stopped_leaves_no_process_of_torchrun(tmp_path: Path) -> None:
+    """Two processes that never end stand in for the training; SIGTERM arrives as an exit, as in a step."""
+    (tmp_path / "ctgi").mkdir()
+    (tmp_path / "ctgi" / "__init__.py").touch()
+    (tmp_path / "ctgi" / "__main__.py").write_text(
+        "import os, pathlib, time\npathlib.Path(f'rank-{os.getpid()}').touch()\ntime.sleep(600)\n"
+    )
+    code = (
+        "import signal, sys\n"
+        "from components.train import _run\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
+        "_run(['train'], 2)\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    code = f"import sys\nsys.path.insert(0, {str(root)!r})\n{code}"  # the real package, for the step alone
+    started = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path)
+    try:
+        deadline = time.monotonic() + 120
+        while len(ranks := list(tmp_path.glob("rank-*"))) < 2:
+            assert started.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        started.terminate()
+        assert started.wait(60) == 143
+    finally:
+        started.kill()
+    numbers = [int(rank.name.partition("-")[2]) for rank in ranks]
+    assert not [number for number in numbers if Path(f"/proc/{number}").exists()]

@@ -6,6 +6,7 @@ Annotations are no texts here: KFP reads those of a step.
 import builtins
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ docker = pytest.importorskip("docker", reason="the docker package is not install
 from pipelines import here  # noqa: E402
 from pipelines.command import main  # noqa: E402
 from pipelines.containers import UNKNOWN, asked_how_they_ended, run_container  # noqa: E402
+from pipelines.stopping import Stopped, Stopping  # noqa: E402
 
 GONE = docker.errors.NotFound("no such container")
 
@@ -83,7 +85,7 @@ class Engine:
 )
 def test_a_containers_exit_code_is_asked_for_before_it_goes(container: Container, code: int) -> None:
     engine = Engine(container)
-    assert run_container(engine, "sha256:1", ["python"], {}, user="1:1") == code
+    assert run_container(Stopping(), engine, "sha256:1", ["python"], {}, user="1:1") == code
     [asked] = engine.asked
     assert asked["user"] == "1:1"
     assert not asked.get("auto_remove") and not asked.get("remove") and container.removed == 1
@@ -91,16 +93,40 @@ def test_a_containers_exit_code_is_asked_for_before_it_goes(container: Container
 
 def test_a_container_that_cannot_be_started_is_no_success(capsys: pytest.CaptureFixture[str]) -> None:
     engine = Engine(Container(refused=docker.errors.APIError("could not select device driver")))
-    assert run_container(engine, "sha256:1", ["python"], {}) == UNKNOWN and engine.container.removed == 1
+    assert run_container(Stopping(), engine, "sha256:1", ["python"], {}) == UNKNOWN
+    assert engine.container.removed == 1
     assert "could not select device driver" in capsys.readouterr().out
+
+
+def test_a_run_that_is_stopped_ends_its_container_and_starts_no_other() -> None:
+    stopping = Stopping()
+
+    class Works(Container):
+        killed: str = ""
+
+        def wait(self) -> dict[str, int]:
+            stopping.ask()
+            while not self.killed:
+                time.sleep(0.01)
+            return {"StatusCode": 143}
+
+        def kill(self, signal: str) -> None:
+            self.killed = signal
+
+    engine = Engine(Works())
+    with stopping.listening():
+        for _ in range(2):
+            with pytest.raises(Stopped):
+                run_container(stopping, engine, "sha256:1", ["python"], {})
+    assert engine.container.killed == "SIGTERM" and engine.container.removed == 1 and len(engine.asked) == 1
 
 
 def test_kfps_own_runner_is_put_back() -> None:
     from kfp.local import docker_task_handler
 
     before = docker_task_handler.run_docker_container
-    with asked_how_they_ended():
-        assert docker_task_handler.run_docker_container is run_container
+    with asked_how_they_ended(Stopping()):
+        assert docker_task_handler.run_docker_container.func is run_container
     assert docker_task_handler.run_docker_container is before
 
 
