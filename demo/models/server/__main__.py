@@ -1,4 +1,4 @@
-"""`python -m demo.models.server --model DIR --port P`."""
+"""`python -m demo.models.server [--model DIR] [--port P]`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import sys
 import threading
 from pathlib import Path
 
+from demo.models.launch import QWEN2VL
+
 _EXAMPLE = """\
 example:
-  python -m demo.models.server --model demo/models/weights/qwen2vl --port 8100
+  python -m demo.models.server --port 8100
 
 then, in another terminal:
   curl -s localhost:8100/v1/chat/completions -H 'content-type: application/json' \\
@@ -36,8 +38,9 @@ def main() -> int:
     add(
         "--model",
         type=Path,
-        required=True,
-        help="directory with config.json, model.safetensors and tokenizer.json",
+        default=QWEN2VL,
+        help="directory with config.json, model.safetensors and tokenizer.json (default: the demo's own "
+        "weights, demo/models/weights/qwen2vl)",
     )
     add("--name", help="model name in requests (default: the directory's name)")
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
@@ -79,7 +82,8 @@ def main() -> int:
 
 
 def _exit_at_end_of_input() -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 1024):  # not `sys.stdin`: Python could not end while a thread waits in its buffer
+        pass
     os._exit(0)
 
 

@@ -277,9 +277,29 @@ def test_errors_at_start_are_one_line(model_directory, server, tmp_path):
     assert "\n" not in str(refused.value)
 
 
+def test_one_that_refuses_at_start_says_one_line_and_ends_also_when_it_watches_its_parent(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}', encoding="utf-8")
+    for name in ("model.safetensors", "tokenizer.json"):
+        (tmp_path / name).touch()
+    command = [sys.executable, "-m", ROOT_MODULE, "--model", str(tmp_path), "--port", "0"]
+    process = subprocess.Popen(
+        [*command, "--exit-with-parent"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )  # whose parent lives on, and keeps the pipe open
+    assert process.wait(60) == 2 and process.stderr is not None
+    said = process.stderr.read()
+    assert said.count("\n") == 1 and "model_type is 'bert'" in said
+
+
 def test_help_teaches():
     told = _run("--help")
     assert told.returncode == 0 and "example:" in told.stdout and "curl" in told.stdout
+    assert "demo/models/weights/qwen2vl" in told.stdout
+
+
+def test_the_demos_own_weights_are_the_default(server):
+    port = server.url.removesuffix("/v1").rsplit(":", 1)[1]
+    taken = _run("--port", port)  # found there, since a missing file would be said before
+    assert taken.returncode == 2 and "cannot listen" in taken.stderr
 
 
 def test_the_server_ends_with_the_program_that_started_it(model_directory) -> None:
