@@ -224,8 +224,11 @@ class _Mirror:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock; it goes with the process, however that ends."""
-    with (folder / ".lock").open("w") as lock:
+    """Hold the folder's lock; it goes with the process, however that ends.
+
+    It is another one than that of `ctgi.storage.alone`, which a command takes that this step runs in there.
+    """
+    with (folder / ".step.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ctgi.cli import config, data, records
 from ctgi.cli.figures import write_figures
+from ctgi.cli.numbers import positive
 from ctgi.cli.progress import counter
 from ctgi.errors import CtgiError
 
@@ -35,9 +36,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="the release")
     parser.add_argument("--name", help="its name (default: the name of the folder)")
     parser.add_argument(
-        "--release-version", default="1", metavar="V", help="its version (default: %(default)s)"
+        "--release-version",
+        type=positive,
+        default=1,
+        metavar="V",
+        help="its version, a whole number (default: %(default)s)",
     )
-    parser.add_argument("--replace", action="store_true", help="replace a release that is there")
+    parser.add_argument(
+        "--replace", action="store_true", help="replace a release that is there, and nothing else"
+    )
     parser.add_argument(
         "--tolerance",
         type=float,
@@ -75,8 +82,10 @@ def _export(options: argparse.Namespace) -> dict[str, Any]:
     from ctgi.encoders.pixels import preprocess_spec
     from ctgi.export.lineage import lineage
     from ctgi.export.publish import export_release
+    from ctgi.storage.manifest import check_name
 
     folder = Path(options.checkpoint)
+    name = options.out.resolve().name if options.name is None else check_name(options.name)
     records.usable(folder)
     encoder = load_checkpoint(folder)
     with safe_open(folder / WEIGHTS, framework="np") as file:
@@ -95,8 +104,8 @@ def _export(options: argparse.Namespace) -> dict[str, Any]:
     export_release(
         encoder,
         options.out,
-        name=options.name or options.out.resolve().name,
-        version=options.release_version,
+        name=name,
+        version=str(options.release_version),
         preprocess=preprocess_spec(),
         metrics={"val": json.loads(facts["metrics"])} if "metrics" in facts else {},
         lineage={

@@ -16,20 +16,23 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ctgi.captioning.printable import printable
 from ctgi.cli import config, records, server
-from ctgi.cli.figures import write_figures
+from ctgi.cli.figures import ready, write_figures
 from ctgi.errors import CtgiError
+from ctgi.storage.alone import alone
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from PIL.Image import Image
 
+    from ctgi.export.runtime import OnnxEncoders
     from ctgi.gallery.index import Gallery
 
 EXAMPLES = """\
@@ -43,6 +46,7 @@ examples:
 WRITE_EVERY = 256
 # What is decoded at the same time: so many pictures, or so many pixels where they are large.
 BATCH, BATCH_PIXELS = 32, 32_000_000
+NOTHING: Mapping[Path, str] = {}
 
 
 class PictureEncoder(Protocol):
@@ -72,7 +76,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--release", type=Path, metavar="FOLDER", help="the release that embeds them")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="the gallery, made if it is not there")
-    parser.add_argument("--prune", action="store_true", help="remove pictures that are gone from the folder")
+    parser.add_argument(
+        "--prune",
+        action="store_true",
+        help="remove pictures that are gone from the folder; what cannot be read stays",
+    )
     parser.add_argument("--threads", type=server.positive, help="for the encoder (default: its own choice)")
     parser.add_argument(
         "--dossiers", action="store_true", help="ask every picture once and keep its answers for searching"
@@ -97,19 +105,38 @@ def run(options: argparse.Namespace) -> int:
     from ctgi.datasets.pictures import find_pictures
     from ctgi.export.runtime import OnnxEncoders
     from ctgi.gallery.index import Gallery
-    from ctgi.gallery.segments import MANIFEST
+    from ctgi.gallery.segments import MANIFEST, check_place
 
-    files = find_pictures(options.pictures, without=options.out)
+    ready(json=options.json)
+    check_place(options.out)
+    unread: dict[Path, str] = {}
+    files = find_pictures(options.pictures, without=options.out, unread=unread)
     encoders = OnnxEncoders(options.release, threads=options.threads)
-    if (options.out / MANIFEST).exists():
-        gallery = Gallery.open(options.out, encoders.fingerprint)
-    else:
-        gallery = Gallery.create(options.out, encoders.fingerprint, encoders.dim)
+    with alone(options.out, "--out"):
+        if (options.out / MANIFEST).exists():
+            gallery = Gallery.open(options.out, encoders.fingerprint, verify=True)
+        else:
+            gallery = Gallery.create(options.out, encoders.fingerprint, encoders.dim)
+        return _go(options, gallery, encoders, files, unread)
+
+
+def _go(
+    options: argparse.Namespace,
+    gallery: Gallery,
+    encoders: OnnxEncoders,
+    files: Sequence[Path],
+    unread: Mapping[Path, str],
+) -> int:
+    """Index, prune, ask, and print."""
+    root = Path(options.pictures)
     report = index_folder(
-        gallery, encoders, Path(options.pictures), files, prune=options.prune, progress=_progress()
+        gallery, encoders, root, files, unread=unread, prune=options.prune, progress=_progress()
     )
     for name, reason in report.skipped:
-        print(f"skipped: {reason if name in reason else f'{name}: {reason}'}", file=sys.stderr)
+        print(
+            f"skipped: {printable(reason if name in reason else f'{name}: {reason}')}",
+            file=sys.stderr,
+        )
     print(
         f"{report.files} files: {report.embedded} embedded, {report.known} known, {report.moved} moved, "
         f"{report.duplicates} duplicates, {len(report.skipped)} skipped, {report.pruned} removed"
@@ -120,11 +147,16 @@ def run(options: argparse.Namespace) -> int:
         raise CtgiError(
             f"{options.pictures}: none of its {report.files} files is a picture; give a folder of pictures"
         )
+    if options.prune and not report.embedded + report.known + report.moved:
+        raise CtgiError(
+            f"{options.pictures}: no picture was found there, so that none was removed from {options.out}; "
+            "is the disk mounted? To be rid of the gallery, delete its folder"
+        )
     figures = {**vars(report), "gallery": gallery.describe()}
     if options.dossiers:
         from ctgi.cli.dossiers import make_dossiers
 
-        figures["dossiers"] = make_dossiers(options, gallery, Path(options.pictures))
+        figures["dossiers"] = make_dossiers(options, gallery, root)
     records.remember_gallery(options, gallery.ids, encoders.fingerprint)
     write_figures(options.json, "index", figures)
     return 0
@@ -136,6 +168,7 @@ def index_folder(
     root: Path,
     files: Sequence[Path],
     *,
+    unread: Mapping[Path, str] = NOTHING,
     prune: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> IndexReport:
@@ -143,15 +176,22 @@ def index_folder(
 
     A picture's id is that of its bytes, so a file that was renamed keeps its vector and gets its new path.
     Kept beside a vector: {"path": relative to the root, "root": absolute}. Raises what the gallery raises.
+
+    Args:
+        unread: folders below the root that could not be looked into, and why; they count as skipped.
+        prune: remove the pictures that are gone from under the root. What only could not be read stays: a
+            file that is there still, all that an unread folder held, and everything where no picture was
+            found, as under a disk that is not mounted.
     """
     import numpy as np
 
     from ctgi.datasets.pictures import picture_id, read_picture
 
-    report = IndexReport(files=len(files))
+    report = IndexReport(files=len(files), skipped=[(str(path), why) for path, why in unread.items()])
     start = time.monotonic()
     home = str(root.resolve())
     seen: set[str] = set()
+    read: set[str] = set()
     decoded: list[tuple[str, dict[str, Any], Image]] = []
     done: list[tuple[str, dict[str, Any], NDArray[np.float32]]] = []
 
@@ -173,7 +213,7 @@ def index_folder(
         try:
             content = path.read_bytes()
             key = picture_id(content)
-            payload = {"path": Path(os.path.relpath(path, root)).as_posix(), "root": home}
+            payload = {"path": _below(path, root), "root": home}
             if key in seen:
                 report.duplicates += 1
             elif key in gallery:
@@ -187,6 +227,7 @@ def index_folder(
             else:
                 decoded.append((key, payload, read_picture(content, name=str(path))))
                 seen.add(key)
+            read.add(payload["path"])
         except CtgiError as error:
             report.skipped.append((str(path), str(error)))
         except OSError as error:
@@ -199,13 +240,23 @@ def index_folder(
         if progress is not None:
             progress(number, len(files))
     write()
-    if prune:
-        gone = [
-            key for key in gallery.ids if key not in seen and gallery.payloads([key])[0].get("root") == home
-        ]
-        report.pruned = gallery.delete(gone)
+    if prune and seen:
+        closed = [f"{_below(folder, root)}/" for folder in unread]
+
+        def gone(key: str) -> bool:
+            said = gallery.payloads([key])[0]
+            path = str(said.get("path"))
+            if key in seen or said.get("root") != home or any(path.startswith(folder) for folder in closed):
+                return False
+            return path in read or not os.path.lexists(root / path)
+
+        report.pruned = gallery.delete([key for key in gallery.ids if gone(key)])
     report.seconds = time.monotonic() - start
     return report
+
+
+def _below(path: Path, root: Path) -> str:
+    return Path(os.path.relpath(path, root)).as_posix()
 
 
 def _progress() -> Callable[[int, int], None] | None:

@@ -11,14 +11,12 @@ import argparse
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ctgi.cli.figures import plain, write_figures
 from ctgi.cli.origin import tell
+from ctgi.cli.stores import named_store, unknown
 from ctgi.errors import CtgiError
-
-if TYPE_CHECKING:
-    from ctgi.storage.store import Store
 
 EXAMPLES = """\
 examples:
@@ -44,6 +42,9 @@ ACTIONS: dict[str, tuple[str, set[str]]] = {
     "lineage": ("FOLDER or NAME", {"store", "version"}),
     "repository": ("FOLDER …", {"out"}),
 }
+
+
+A_LONG_TIME = 1_000_000  # days; no release is older
 
 
 class _Given(argparse.Action):
@@ -85,7 +86,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="release",
         help="fetch: a release folder (default) or a Triton model repository of this one version",
     )
-    option("--replace", nargs=0, default=False, help="fetch: replace another release that is at --out")
+    option(
+        "--replace",
+        nargs=0,
+        default=False,
+        help="fetch: replace another release, and nothing else, that is at --out",
+    )
     option(
         "--label", default="pinned", help="pin: the label that points to the version (default: %(default)s)"
     )
@@ -124,7 +130,7 @@ def _publish(options: argparse.Namespace) -> dict[str, Any]:
     from ctgi.storage.releases import publish
 
     folder = Path(options.subject[0])
-    store = _store(options)
+    store = named_store(options)
     release = Release.load(folder, verify=False)  # publishing compares every file with it
     facts = plain(
         {
@@ -137,7 +143,7 @@ def _publish(options: argparse.Namespace) -> dict[str, Any]:
     done = publish(
         store,
         folder,
-        options.name or release.name,
+        release.name if options.name is None else options.name,
         None if options.version is None else _number(options.version),
         arrange=as_repository,
         facts=facts,
@@ -160,7 +166,7 @@ def _fetch(options: argparse.Namespace) -> dict[str, Any]:
     if options.out is None:
         raise CtgiError("no place for the release was named: --out FOLDER")
     done = fetch(
-        _store(options),
+        named_store(options),
         options.subject[0],
         options.version or "latest",
         options.out,
@@ -176,7 +182,7 @@ def _fetch(options: argparse.Namespace) -> dict[str, Any]:
 def _list(options: argparse.Namespace) -> dict[str, Any]:
     from ctgi.storage.releases import names, pins, versions
 
-    store = _store(options)
+    store = named_store(options, there=True)
     rows = []
     for name in options.subject or names(store):
         labels = pins(store, name)
@@ -189,14 +195,16 @@ def _list(options: argparse.Namespace) -> dict[str, Any]:
                 f"{fingerprint:<12}  {', '.join(own)}".rstrip()
             )
     if not rows:
-        print(f"{store.url}: nothing is published there{' under this name' if options.subject else ''}")
+        if options.subject:
+            raise unknown(store, options.subject[0])
+        print(f"{store.url}: nothing is published there")
     return {"releases": rows}
 
 
 def _pin(options: argparse.Namespace) -> dict[str, Any]:
     from ctgi.storage.releases import pin, pins, unpin
 
-    store, name = _store(options), options.subject[0]
+    store, name = named_store(options), options.subject[0]
     if options.remove:
         unpin(store, name, options.label)
         print(f"{name}: {options.label} points to nothing now")
@@ -211,8 +219,15 @@ def _pin(options: argparse.Namespace) -> dict[str, Any]:
 def _gc(options: argparse.Namespace) -> dict[str, Any]:
     from ctgi.storage.collect import Policy, collect
 
+    if options.keep < 1:
+        raise CtgiError(f"--keep {options.keep}: keep at least the last version, with 1")
+    if not 0 <= options.older_than <= A_LONG_TIME:
+        raise CtgiError(f"--older-than {options.older_than:g}: a number of days from 0 to {A_LONG_TIME:,}")
     policy = Policy(keep_last=options.keep, older_than=timedelta(days=options.older_than))
-    done = collect(_store(options), options.subject[0], policy, dry_run=not options.apply)
+    store = named_store(options, there=True)
+    done = collect(store, options.subject[0], policy, dry_run=not options.apply)
+    if not (done.versions or done.kept or done.leftovers):
+        raise unknown(store, options.subject[0])
     for version, why in done.kept.items():
         print(f"{version:>5}  stays: {why}")
     verb = "deleted" if options.apply else "would go"
@@ -225,8 +240,8 @@ def _gc(options: argparse.Namespace) -> dict[str, Any]:
 def _verify(options: argparse.Namespace) -> dict[str, Any]:
     from ctgi.storage.releases import resolve, verify
 
-    manifest = resolve(_store(options), options.subject[0], options.version or "latest")
-    wrong = list(verify(_store(options), manifest, _megabytes("verify")))
+    manifest = resolve(named_store(options), options.subject[0], options.version or "latest")
+    wrong = list(verify(named_store(options), manifest, _megabytes("verify")))
     for line in wrong:
         print(line)
     if wrong:
@@ -246,7 +261,7 @@ def _repository(options: argparse.Namespace) -> dict[str, Any]:
         raise CtgiError("no place for the repository was named: --out FOLDER")
     written = []
     for folder in map(Path, options.subject):
-        version = _number(Release.load(folder, verify=False).version)
+        version = _triton(folder, Release.load(folder, verify=False).version)
         write_model_repository(folder, options.out, version)
         written.append(version)
         print(f"{options.out}: version {version} from {folder}")
@@ -265,12 +280,13 @@ _RUN: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
 }
 
 
-def _store(options: argparse.Namespace) -> Store:
-    from ctgi.storage.opening import open_store
-
-    if options.store is None:
-        raise CtgiError("no store was named: --store s3://bucket/prefix, or a folder")
-    return open_store(options.store)
+def _triton(folder: Path, version: str) -> int:
+    if not version.isdecimal() or int(version) < 1:
+        raise CtgiError(
+            f"{folder}: its version is {version!r}, and Triton's are whole numbers from 1; publish it, "
+            "and fetch it with the number that it gets"
+        )
+    return int(version)
 
 
 def _number(version: str) -> int:

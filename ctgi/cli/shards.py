@@ -8,12 +8,14 @@ started again, it goes on behind the last whole shard.
 from __future__ import annotations
 
 import argparse
+from contextlib import ExitStack
 from pathlib import Path
 
 from ctgi.cli import config, samples
 from ctgi.cli.figures import write_figures
 from ctgi.cli.progress import counter
 from ctgi.errors import CtgiError
+from ctgi.storage.alone import alone
 
 EXAMPLES = """\
 examples:
@@ -58,13 +60,23 @@ def run(options: argparse.Namespace) -> int:
     if options.per_shard < 1:
         raise CtgiError(f"--per-shard {options.per_shard} is not a whole number from 1; 1000 is usual")
     source = samples.read_source(options)
-    index = write_shards(
-        source.train,
-        options.out,
-        per_shard=options.per_shard,
-        disks=options.disk or (),
-        progress=counter("shards", "pictures"),
-    )
+    if options.layout is not None and source.name is None:
+        raise CtgiError(
+            f"--layout {options.layout}: is of a data set's folder, and {options.captions} is none; leave it "
+            "out"
+        )
+    with ExitStack() as locks:
+        places = {disk.resolve(): (disk, "--disk") for disk in options.disk or ()}
+        places[options.out.resolve()] = options.out, "--out"
+        for place in places.values():
+            locks.enter_context(alone(*place))
+        index = write_shards(
+            source.train,
+            options.out,
+            per_shard=options.per_shard,
+            disks=options.disk or (),
+            progress=counter("shards", "pictures"),
+        )
     written = len(read_shards(options.out).samples)
     print(f"{written} pictures in {-(-written // options.per_shard)} shards; index: {index}")
     write_figures(options.json, "shards", {"pictures": written, "index": index})

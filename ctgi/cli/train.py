@@ -15,12 +15,14 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ctgi.cli import config, data, records, samples, trust
 from ctgi.cli.figures import write_figures
 from ctgi.errors import CtgiError
+from ctgi.storage.alone import alone
 
 if TYPE_CHECKING:
     from torch import nn
@@ -149,14 +151,17 @@ def run(options: argparse.Namespace) -> int:
     try:
         settings = _settings(options)
         source, train, val = _sets(options, first)
-        result = _train(options, settings, source, train, val)
+        # The processes of torchrun are one run, which the first of them answers for.
+        with alone(options.out, "--out") if first else nullcontext():
+            result = _train(options, settings, source, train, val)
+            if first:
+                records.remember_checkpoint(options, settings, result)
     except CtgiError:
         if not first:
             # A fault that every process meets is told by the first; torchrun ends the others meanwhile.
             time.sleep(10)
         raise
     if first:
-        records.remember_checkpoint(options, settings, result)
         _tell(options, settings, train, val, result)
     return 0
 
@@ -180,6 +185,11 @@ def _sets(options: argparse.Namespace, first: bool) -> tuple[Source, Sequence[Sa
     from ctgi.datasets.splits import hold_out
 
     source = samples.read_source(options)
+    if options.layout is not None and options.val is None and source.name is None:
+        raise CtgiError(
+            f"--layout {options.layout}: is of a data set's folder, and {options.captions} is none; name the "
+            "set that chooses the epoch with --val FOLDER, or leave --layout out"
+        )
     train, split = source.train, "test" if options.select_on_test else "val"
     val: Sequence[Sample] = getattr(source, split)
     if options.val is not None:

@@ -27,13 +27,19 @@ def picture_id(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def find_pictures(folder: Path | str, *, without: Path | None = None) -> list[Path]:
+def find_pictures(
+    folder: Path | str, *, without: Path | None = None, unread: dict[Path, str] | None = None
+) -> list[Path]:
     """Every visible file under `folder`, recursively, sorted by path; hidden files and folders are left out.
 
     Nothing is judged by its name's ending: `read_picture` says of each file whether it is a picture, so that
     a file that is not one is reported by its user rather than passed over in silence.
 
     `without` is a folder that is left out when it lies inside: the results of a run are not its pictures.
+
+    What lies in a folder that cannot be read is not known. With `unread` such folders, and files that cannot
+    even be looked at, are put into it with the reason, and the rest is found; without it they are an error,
+    since whoever works with fewer pictures has to know that.
 
     Raises CtgiError when `folder` is not a readable folder, or when `without` is that very folder.
     """
@@ -46,12 +52,30 @@ def find_pictures(folder: Path | str, *, without: Path | None = None) -> list[Pa
     if apart is not None and root.resolve() == apart:
         raise CtgiError(f"{without}: results would lie among the pictures of {root}; name another folder")
     found: list[Path] = []
-    for directory, folders, files in os.walk(root):
+
+    def missed(error: OSError) -> None:
+        place = Path(os.fsdecode(error.filename))
+        if unread is None:
+            raise CtgiError(
+                f"{place}: the folder cannot be read ({error.strerror}); check its permissions, or give a "
+                "folder without it"
+            ) from error
+        unread[place] = f"cannot be read ({error.strerror}); check its permissions"
+
+    for directory, folders, files in os.walk(root, onerror=missed):
         folders[:] = [name for name in folders if not name.startswith(".")]
         if apart is not None:
             folders[:] = [name for name in folders if Path(directory, name).resolve() != apart]
-        found += [Path(directory, name) for name in files if not name.startswith(".")]
-    return sorted(path for path in found if path.is_file())
+        for name in files:
+            path = Path(directory, name)
+            try:
+                if not name.startswith(".") and path.is_file():
+                    found.append(path)
+            except OSError as error:  # the folder may be listed and no more
+                missed(OSError(error.errno, error.strerror, directory))
+                folders.clear()
+                break
+    return sorted(found)
 
 
 def read_picture(

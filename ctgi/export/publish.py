@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,12 +10,13 @@ from typing import Any
 
 from ctgi.errors import CtgiError
 from ctgi.export.convert_tokenizer import write_tokenizer
-from ctgi.export.lineage import write_lineage
+from ctgi.export.lineage import LINEAGE, write_lineage
 from ctgi.export.onnx_files import frozen, write_onnx
 from ctgi.export.parity import check_parity
 from ctgi.export.preprocess import Preprocess
-from ctgi.export.release import FILES, PREPROCESS, TOKENIZER, Release, fingerprint
+from ctgi.export.release import FILES, PREPROCESS, RELEASE, TOKENIZER, Release, fingerprint
 from ctgi.storage.atomic import atomic_directory, write_json
+from ctgi.storage.replacing import obstacle
 
 
 def export_release(
@@ -41,17 +43,17 @@ def export_release(
         metrics, mti, lineage: recorded in `release.json` as they are; JSON values.
         record: makes the lineage record that goes with it (`ctgi.export.lineage`); without it there is none.
         tolerance: largest difference allowed between a file and the model.
-        replace: whether a release already at `out` may be replaced.
+        replace: whether a release already at `out` may be replaced. Nothing else ever is.
         report: takes the lines to show.
 
     Raises:
-        CtgiError: `out` exists and `replace` is false, the export fails, or it differs from the model.
+        CtgiError: `out` exists and `replace` is false, or it holds what is not of a release; the export
+            fails, or it differs from the model.
     """
     read = Preprocess.read(preprocess)
     size = read.height, read.width
     model = frozen(encoder)
-    if Path(out).exists() and not replace:  # before minutes of work rather than after
-        raise CtgiError(f"{out}: exists already; choose another path or ask for it to be replaced")
+    _make_way(Path(out), replace)  # before minutes of work rather than after
     with atomic_directory(out, replace=replace) as folder:
         write_onnx(model, folder, size=size)
         parity = check_parity(model, folder, size=size, tolerance=tolerance, report=report)
@@ -72,7 +74,20 @@ def export_release(
         release.save(folder)
         if record is not None:
             write_lineage(folder, record(release))
+        _make_way(Path(out), replace)  # again: something may have come meanwhile
     return release
+
+
+def _make_way(out: Path, replace: bool) -> None:
+    """Raise CtgiError where something is at `out` that may not be replaced, or was not said to be."""
+    if not os.path.lexists(out):
+        return
+    if why := obstacle(out, (*FILES, RELEASE, LINEAGE)):
+        raise CtgiError(
+            f"{out}: exists already and cannot be replaced: {why}; move it away or choose another path"
+        )
+    if not replace:
+        raise CtgiError(f"{out}: exists already; choose another path or ask to replace it (--replace)")
 
 
 def _dim(model: Any, size: tuple[int, int]) -> int:

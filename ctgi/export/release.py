@@ -15,6 +15,13 @@ from ctgi.storage.atomic import write_json
 TEXT_ENCODER, IMAGE_ENCODER = "text_encoder.onnx", "image_encoder.onnx"
 TOKENIZER, PREPROCESS, RELEASE = "tokenizer.json", "preprocess.json", "release.json"
 FILES = (IMAGE_ENCODER, PREPROCESS, TEXT_ENCODER, TOKENIZER)
+# What `release.json` has to hold where: a person may have edited it.
+_KINDS: dict[type, tuple[str, ...]] = {
+    str: ("name", "version", "fingerprint", "created"),
+    int: ("embedding_dim", "context"),
+    dict: ("metrics", "mti", "lineage", "sizes"),
+}
+_CALLED = {str: "a text", int: "a whole number", dict: "a mapping"}
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,7 @@ class Release:
         path = Path(folder) / RELEASE
         try:
             release = cls(**json.loads(path.read_text(encoding="utf-8")))
+            release._check_kinds()
         except FileNotFoundError as error:
             raise CtgiError(
                 f"{folder}: no release there ({RELEASE} is missing); make one with `ctgi export`"
@@ -73,6 +81,16 @@ class Release:
                 f"{folder}: its files have the fingerprint {found[:12]}, {RELEASE} says "
                 f"{self.fingerprint[:12]}; a file was changed or damaged, export or fetch it again"
             )
+
+    def _check_kinds(self) -> None:
+        for kind, fields in _KINDS.items():
+            for field_ in fields:
+                value = getattr(self, field_)
+                if not isinstance(value, kind) or isinstance(value, bool):
+                    raise TypeError(f"{field_}: {value!r} is not {_CALLED[kind]}")
+        for field_ in _KINDS[int]:
+            if getattr(self, field_) < 1:
+                raise ValueError(f"{field_}: {getattr(self, field_)} is below 1")
 
     def save(self, folder: Path | str) -> None:
         """Write `release.json`, atomically."""

@@ -124,10 +124,11 @@ class Gallery:
         return cls(folder, _State.of(manifest, {}))
 
     @classmethod
-    def open(cls, path: Path | str, fingerprint: str | None) -> Gallery:
+    def open(cls, path: Path | str, fingerprint: str | None, *, verify: bool = False) -> Gallery:
         """Open the gallery at `path`; `fingerprint` is that of the release that will encode the queries.
 
         None opens it to look at (`describe`, `ids`), not to search with vectors of an unknown release.
+        `verify` compares the files with their digests, which reads all of them once more.
 
         Raises:
             CtgiError: no gallery there, a damaged one, or one built with another release.
@@ -137,9 +138,9 @@ class Gallery:
         if fingerprint is not None and manifest.fingerprint != fingerprint:
             raise CtgiError(
                 f"{folder}: built with release {manifest.fingerprint[:12]}, asked with {fingerprint[:12]}; "
-                "search with that release, or index the pictures again with this one"
+                "search with that release, or index the pictures with this one, into another folder"
             )
-        return cls(folder, _State.of(*load(folder)))
+        return cls(folder, _State.of(*load(folder, verify=verify)))
 
     def __len__(self) -> int:
         return self._state.count

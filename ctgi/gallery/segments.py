@@ -3,6 +3,7 @@
     manifest.json      {"format", "fingerprint", "dim", "generation", "segments": ["00000004", ...]}
     00000004/          entries.jsonl: {"id", "payload"} or {"id", "deleted": true}, one a line, in order
                        vectors.npy: float32 (lines that are not deletions, D)
+                       sha256.json: of these two files
     lock               held by the one writer
 
 A change writes a new segment, then replaces the manifest by one rename: a kill at any point leaves the
@@ -29,8 +30,10 @@ from numpy.typing import NDArray
 
 from ctgi.errors import CtgiError
 from ctgi.storage.atomic import atomic_directory, write_json
+from ctgi.storage.digest import file_sha256
 
 MANIFEST, ENTRIES, VECTORS, LOCK = "manifest.json", "entries.jsonl", "vectors.npy", "lock"
+DIGESTS = "sha256.json"
 FORMAT = 1
 
 
@@ -70,18 +73,46 @@ class Manifest:
         except FileNotFoundError as error:
             raise CtgiError(f"{folder}: no gallery there; make one with `ctgi index`") from error
         except (OSError, ValueError, TypeError, KeyError) as error:
-            raise CtgiError(
-                f"{folder}: its {MANIFEST} cannot be read ({error}); index the pictures again"
-            ) from error
+            raise CtgiError(f"{folder}: its {MANIFEST} cannot be read ({error}); {anew(folder)}") from error
         if manifest.format != FORMAT:
             raise CtgiError(
-                f"{folder}: gallery format {manifest.format}, this version reads {FORMAT}; index again"
+                f"{folder}: gallery format {manifest.format}, this version reads {FORMAT}; {anew(folder)}"
             )
         return manifest
 
     def write(self, folder: Path) -> None:
         """Make this the gallery's present state."""
         write_json(folder / MANIFEST, asdict(self))
+
+
+def anew(folder: Path) -> str:
+    """What to do about a gallery that cannot be used any more: to index into it again would fail alike."""
+    kept = ""
+    if (folder / "dossiers.sqlite").exists():
+        kept = "; its dossiers.sqlite can be put into the new one"
+    return f"move {folder} away, or name another folder, and index the pictures again{kept}"
+
+
+def check_place(folder: Path) -> None:
+    """Raise CtgiError where a gallery made in `folder` would lie among something else's files.
+
+    Without a manifest there may be what a gallery's first writer left when it was killed, and answers of a
+    chat model that somebody kept of an older gallery.
+    """
+    if (folder / MANIFEST).exists():
+        Manifest.read(folder)
+        return
+    try:
+        names = os.listdir(folder) if folder.exists() else []
+    except OSError as error:
+        raise CtgiError(f"{folder}: cannot be read ({error.strerror}); choose another folder") from error
+    ours = ("dossiers.sqlite", "replies.sqlite")
+    other = [name for name in names if name not in (LOCK, ".lock") and not name.startswith(ours)]
+    other = [name for name in other if not (name.startswith(f".{MANIFEST}.") and name.endswith(".tmp"))]
+    if other:
+        raise CtgiError(
+            f"{folder}: holds {min(other)!r} and is no gallery; name a folder that is new, empty or a gallery"
+        )
 
 
 @contextmanager
@@ -96,8 +127,8 @@ def writing(folder: Path) -> Iterator[None]:
         yield
 
 
-def load(folder: Path) -> tuple[Manifest, dict[str, Entry]]:
-    """The newest state: id -> entry in the order of the last write.
+def load(folder: Path, *, verify: bool = False) -> tuple[Manifest, dict[str, Entry]]:
+    """The newest state: id -> entry in the order of the last write. `verify` as in `read_segment`.
 
     Raises:
         CtgiError: no gallery, or a damaged segment.
@@ -107,11 +138,13 @@ def load(folder: Path) -> tuple[Manifest, dict[str, Entry]]:
         try:
             changes: Changes = {}
             for name in manifest.segments:
-                _apply(changes, read_segment(folder / name, manifest.dim), keep_deletions=False)
+                _apply(
+                    changes, read_segment(folder / name, manifest.dim, verify=verify), keep_deletions=False
+                )
         except FileNotFoundError as error:
             if Manifest.read(folder).generation != manifest.generation:
                 continue  # a writer put a newer state in place while this one was read
-            raise CtgiError(f"{folder}: {error.filename} is missing; index the pictures again") from error
+            raise CtgiError(f"{folder}: {error.filename} is missing; {anew(folder)}") from error
         return manifest, {name: entry for name, entry in changes.items() if entry is not None}
 
 
@@ -121,7 +154,8 @@ def append(folder: Path, manifest: Manifest, changes: Changes) -> Manifest:
     parts = [changes]
     size = len(changes)
     while rows and rows[-1] <= size:
-        parts.append(read_segment(folder / names.pop(), manifest.dim))
+        # Checked, since what is written anew gets a digest that says it is right.
+        parts.append(read_segment(folder / names.pop(), manifest.dim, verify=True))
         size += rows.pop()
     merged: Changes = {}
     for part in reversed(parts):
@@ -131,6 +165,8 @@ def append(folder: Path, manifest: Manifest, changes: Changes) -> Manifest:
     if merged:
         with atomic_directory(folder / name, replace=True) as target:
             _write_segment(target, merged, manifest.dim)
+            digests = {file: file_sha256(target / file) for file in (ENTRIES, VECTORS)}
+            write_json(target / DIGESTS, digests)
         names.append(name)
         rows.append(len(merged))
     new = Manifest(manifest.fingerprint, manifest.dim, generation, tuple(names), tuple(rows))
@@ -139,14 +175,17 @@ def append(folder: Path, manifest: Manifest, changes: Changes) -> Manifest:
     return new
 
 
-def read_segment(folder: Path, dim: int) -> Changes:
-    """What the segment in `folder` says, in its order.
+def read_segment(folder: Path, dim: int, *, verify: bool = False) -> Changes:
+    """What the segment in `folder` says, in its order; with `verify` its files are compared with the digests
+    that were written beside them, where an older version did not leave them out.
 
     Raises:
         FileNotFoundError: it is not there (any more).
         CtgiError: it is damaged.
     """
     try:
+        if verify and (folder / DIGESTS).exists():
+            _check_digests(folder)
         lines = (folder / ENTRIES).read_text(encoding="utf-8").splitlines()
         vectors = np.load(folder / VECTORS, allow_pickle=False)
         records = [json.loads(line) for line in lines]
@@ -162,8 +201,19 @@ def read_segment(folder: Path, dim: int) -> Changes:
         }
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise CtgiError(f"{folder}: damaged ({error}); index the pictures again") from error
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        raise CtgiError(f"{folder}: damaged ({error}); {anew(folder.parent)}") from error
+
+
+def _check_digests(folder: Path) -> None:
+    said = json.loads((folder / DIGESTS).read_text(encoding="utf-8"))
+    for file in (ENTRIES, VECTORS):
+        try:
+            found = file_sha256(folder / file)
+        except CtgiError as error:  # for the caller it may be one that has been swallowed meanwhile
+            raise error.__cause__ or error from None
+        if found != said[file]:
+            raise ValueError(f"{file} is not what was written")
 
 
 def _write_segment(folder: Path, changes: Changes, dim: int) -> None:

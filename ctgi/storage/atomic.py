@@ -35,8 +35,12 @@ def write_bytes(path: Path | str, data: bytes) -> None:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Replace the file at `path` by `text` in UTF-8, atomically."""
-    write_bytes(path, text.encode("utf-8"))
+    """Replace the file at `path` by `text` in UTF-8, atomically.
+
+    A file's name that is not UTF-8 has half a surrogate for each such byte. It is escaped (``\\udcff``),
+    which in JSON is the very same text.
+    """
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path | str, value: Any) -> None:
@@ -91,14 +95,17 @@ def atomic_directory(path: Path | str, *, replace: bool = False) -> Iterator[Pat
 
     Args:
         path: the directory to publish.
-        replace: whether a directory that is already there may be replaced.
+        replace: whether a directory that is already there may be replaced: all that it holds is deleted, so
+            that the caller has to know what that is (`ctgi.storage.replacing`).
 
     Raises:
-        CtgiError: `path` exists and `replace` is false, or the file system refuses.
+        CtgiError: `path` exists and `replace` is false, or it is no directory; or the file system refuses.
     """
     target = Path(path)
     if os.path.lexists(target) and not replace:
-        raise CtgiError(f"{target}: exists already; choose another path or ask for it to be replaced")
+        raise CtgiError(f"{target}: exists already; choose another path")
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise CtgiError(f"{target}: exists already and is no folder; choose another path")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))

@@ -28,7 +28,10 @@ class Policy:
 
     def __post_init__(self) -> None:
         if self.keep_last < 1 or self.older_than < timedelta() or self.grace < timedelta():
-            raise CtgiError(f"{self}: keep at least the last version, and name no negative ages")
+            raise CtgiError(
+                f"to keep the last {self.keep_last}, and what is younger than {self.older_than}: keep at "
+                "least the last version, and name no negative ages"
+            )
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from ctgi.storage.atomic import atomic_directory
 from ctgi.storage.digest import file_sha256
 from ctgi.storage.manifest import File, Manifest
 from ctgi.storage.releases import Progress, resolve
+from ctgi.storage.replacing import obstacle
 from ctgi.storage.store import Store
 
 Layout = Literal["release", "repository"]
@@ -51,7 +52,7 @@ def fetch(
     Args:
         version: a number, "latest", or the label of a pin.
         layout: "release", as it was published from, or "repository", as it lies in the store.
-        replace: whether another release that is at `out` may be replaced.
+        replace: whether another release that is at `out` may be replaced. Nothing else ever is.
 
     Raises:
         CtgiError: there is no such release, an object is damaged, `out` holds something else, or the store
@@ -61,8 +62,7 @@ def fetch(
     wanted = {place: file for file in manifest.files if (place := _place(file, layout)) is not None}
     if _holds(out, wanted):
         return Fetched(manifest, out, True)
-    if os.path.lexists(out) and not replace:
-        raise CtgiError(f"{out}: is there and is not this release; name another folder or ask to replace it")
+    _make_way(out, manifest, replace)
     staging = out.with_name(f".{out.name}.{manifest.content[:16]}.{layout}.fetch")
     with _alone(staging):
         if _holds(out, wanted):  # brought by the process that we waited for
@@ -74,8 +74,25 @@ def fetch(
                 target = folder / place
                 target.parent.mkdir(parents=True, exist_ok=True)
                 _link(staging / place, target)
+            _make_way(out, manifest, replace)  # again: bringing it may have taken long
         shutil.rmtree(staging, ignore_errors=True)
     return Fetched(manifest, out, False)
+
+
+def _make_way(out: Path, manifest: Manifest, replace: bool) -> None:
+    """Raise CtgiError where something is at `out` that may not be replaced, or was not said to be."""
+    if not os.path.lexists(out):
+        return
+    shapes = [file.path for file in manifest.files if file.path], [file.key for file in manifest.files]
+    if why := obstacle(out, *shapes):
+        raise CtgiError(
+            f"{out}: is there and is not this release, nor can it be replaced: {why}; move it away or name "
+            "another folder"
+        )
+    if not replace:
+        raise CtgiError(
+            f"{out}: is there and is not this release; name another folder or ask to replace it (--replace)"
+        )
 
 
 def _place(file: File, layout: Layout) -> str | None:

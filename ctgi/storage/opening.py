@@ -43,7 +43,13 @@ def open_store(url: str, patience: float | None = None) -> Store:
     if parts.scheme == "file":
         if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
             raise CtgiError(f"{url}: not a folder; write file:///absolute/path")
-        return FolderStore(Path(unquote(parts.path)))
+        return _folder(Path(unquote(parts.path)))
     if "://" in url or not url:
         raise CtgiError(f"{url or 'an empty text'}: no store; name s3://bucket/prefix or a folder")
-    return FolderStore(Path(url))
+    return _folder(Path(url))
+
+
+def _folder(root: Path) -> FolderStore:
+    if root.exists() and not root.is_dir():
+        raise CtgiError(f"{root}: is a file, no store; name s3://bucket/prefix or a folder")
+    return FolderStore(root)

@@ -13,11 +13,13 @@ from ctgi.errors import CtgiError
 from ctgi.storage.store import AlreadyThere, NotThere
 
 _DENIED = {
-    "AccessDenied": "has no right to do this; give the key list, read, write and delete rights there",
-    "InvalidAccessKeyId": "does not know the access key; check CTGI_S3_ACCESS_KEY or the credentials file",
-    "SignatureDoesNotMatch": "does not accept the secret; check CTGI_S3_SECRET_KEY or the credentials file",
-    "ExpiredToken": "says that the session token has expired; get a new one",
-    "RequestTimeTooSkewed": "has a clock that is far from this machine's; set the time",
+    "AccessDenied": "the key has no right to do this; give it list, read, write and delete rights there",
+    "InvalidAccessKeyId": "the store does not know the access key; check CTGI_S3_ACCESS_KEY or the "
+    "credentials file",
+    "SignatureDoesNotMatch": "the store does not accept the secret; check CTGI_S3_SECRET_KEY or the "
+    "credentials file",
+    "ExpiredToken": "the store says that the session token has expired; get a new one",
+    "RequestTimeTooSkewed": "the store has a clock that is far from this machine's; set the time",
 }
 _FULL = {"XMinioStorageFull", "QuotaExceeded", "InsufficientStorage", "XMinioAdminBucketQuotaExceeded"}
 
@@ -64,7 +66,7 @@ def _refused(url: str, key: str, error: S3Error) -> CtgiError:
     if error.code in _FULL or status == 507:
         return _full(url)
     if error.code in _DENIED or status in (401, 403):
-        return CtgiError(f"{url}: the store {_DENIED.get(error.code or '', _DENIED['AccessDenied'])}")
+        return CtgiError(f"{url}: {_DENIED.get(error.code or '', _DENIED['AccessDenied'])}")
     return _answered(url, status, error.code)
 
 
@@ -73,7 +75,7 @@ def _answered(url: str, status: int | None, code: str | None = None) -> CtgiErro
         return _full(url)
     what = f"{status or 'nonsense'}{f' {code}' if code else ''}"
     if status in (401, 403):
-        return CtgiError(f"{url}: the store {_DENIED['AccessDenied']}")
+        return CtgiError(f"{url}: {_DENIED['AccessDenied']}")
     if status is not None and status >= 500:
         return CtgiError(
             f"{url}: the store kept answering {what}; it may be overloaded or out of space: look at the "

@@ -34,6 +34,7 @@ def release(tmp_path):
 @pytest.fixture(params=["folder", "s3"])
 def store(request, tmp_path, monkeypatch):
     if request.param == "folder":
+        (tmp_path / "store").mkdir()
         return str(tmp_path / "store")
     server = request.getfixturevalue("s3_server")
     server.into(monkeypatch)
@@ -55,8 +56,8 @@ def ctgi(capsys):
 
 @pytest.fixture
 def refused(capsys):
-    def run(*words):
-        assert main(["release", *map(str, words)]) == 2
+    def run(*words, command="release"):
+        assert main([command, *map(str, words)]) == 2
         shown = capsys.readouterr().err
         assert shown.count("\n") == 1 and "Traceback" not in shown
         return shown
@@ -124,7 +125,20 @@ def test_settings_from_a_file(ctgi, release, tmp_path):
         (["pin", "person", "--store", "s", "--version", "new"], "a whole number from 1"),
         (["pin", "person", "--store", "s", "--version", "3"], "has no version 3"),
         (["gc", "person", "--store", "s", "--version", "3"], "gc has no option --version"),
-        (["gc", "person", "--store", "s", "--keep", "0"], "keep at least the last version"),
+        (["gc", "person", "--store", "s", "--keep", "0"], "--keep 0: keep at least the last version"),
+        (["gc", "person", "--store", "s", "--keep", "-1"], "--keep -1: keep at least the last version"),
+        (
+            ["gc", "person", "--store", "s", "--older-than", "nan"],
+            "--older-than nan: a number of days from 0",
+        ),
+        (["gc", "person", "--store", "s", "--older-than", "1e99"], "--older-than 1e+99: a number of days"),
+        (["gc", "person", "--store", "s", "--older-than", "-1"], "--older-than -1: a number of days"),
+        (["gc", "person", "--store", "s"], "s: no such folder; check --store"),
+        (["gc", "person", "--store", "."], "no release person is published there"),
+        (["list", "--store", "s"], "s: no such folder; check --store"),
+        (["list", "person", "--store", "."], "no release person is published there"),
+        (["list", "--store", "file"], "file: is a file, no store"),
+        (["publish", "nowhere", "--store", "file"], "file: is a file, no store"),
         (["gc", "person", "--store", "s", "--keep", "many"], "invalid int"),
         (["verify", "../x", "--store", "s"], "no name for a release"),
         (["lineage", "nowhere"], "no lineage record there"),
@@ -136,6 +150,7 @@ def test_what_is_wrong_is_said_in_one_line(refused, tmp_path, monkeypatch, words
     for name in ("CTGI_S3_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
     line = refused(*words)
     assert said in line and "hush" not in line
 
@@ -148,6 +163,42 @@ def test_a_damaged_release_is_not_published_and_a_damaged_object_is_told(ctgi, r
     assert "1 of 16 objects are damaged or missing" in refused("verify", "person", "--store", store)
     (release / "tokenizer.json").write_text("rot")
     assert "changed or damaged" in refused("publish", release, "--store", store, "--version", "2")
+
+
+def test_an_empty_name_and_a_version_that_triton_cannot_have(refused, release, tmp_path):
+    assert "'': no name for a release" in refused("publish", release, "--store", tmp_path / "s", "--name", "")
+    said = json.loads((release / "release.json").read_text())
+    (release / "release.json").write_text(json.dumps({**said, "version": "2026-11"}))
+    line = refused("repository", release, "--out", tmp_path / "models")
+    assert f"{release}: its version is '2026-11', and Triton's are whole numbers from 1" in line
+    for words, what in (
+        (("--release-version", "abc"), "'abc': give a whole number from 1"),
+        (("--release-version", "0"), "'0': give a whole number from 1"),
+        (("--name", ""), "'': no name for a release"),
+    ):
+        assert what in refused_export(refused, *words)
+
+
+def refused_export(refused, *words):
+    return refused("best", "--out", "new", *words, command="export")
+
+
+def test_fetch_does_not_replace_what_is_no_release(ctgi, refused, release, tmp_path):
+    store, precious = tmp_path / "store", tmp_path / "precious"
+    ctgi("publish", release, "--store", store)
+    (precious / "train").mkdir(parents=True)
+    (precious / "train" / "thesis.txt").write_text("mine")
+    words = ("fetch", "person", "--store", store, "--out")
+    assert "nor can it be replaced: 'train' in it is not of a release" in refused(
+        *words, precious, "--replace"
+    )
+    assert (precious / "train" / "thesis.txt").read_text() == "mine"
+    # A release that was exported here, and one that was fetched as a repository, are.
+    assert "ask to replace it (--replace)" in refused(*words, release)
+    assert "fetched and checked" in ctgi(*words, release, "--replace")
+    layout = ("--layout", "repository", "--replace")
+    assert "fetched and checked" in ctgi(*words, release, *layout)
+    assert "fetched and checked" in ctgi(*words, release, "--replace")
 
 
 def test_no_secret_is_shown_or_on_a_command_line(s3_server, release):

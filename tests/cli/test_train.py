@@ -12,6 +12,7 @@ import pytest
 
 from ctgi.cli.main import main
 from ctgi.cli.train import LEARNING, LOSSES, MACHINE, SWITCHES
+from ctgi.storage.alone import alone
 
 
 @pytest.fixture
@@ -173,3 +174,42 @@ def test_what_is_missing_is_named(words: list[str], said: str, capsys: Any, tmp_
     assert main(["train", *words, "--out", str(tmp_path / "run")]) == 2
     err = capsys.readouterr().err
     assert said in err and err.count("\n") == 1
+
+
+def test_a_layout_of_nothing_is_not_passed_over(
+    captions: Path, dataset: Path, clip: Path, trained: list[SimpleNamespace], tmp_path: Path, capsys: Any
+) -> None:
+    given = [str(captions), "--pictures", str(dataset / "imgs"), "--layout", "rstpreid"]
+    words = ["train", *given, "--encoder", str(clip), "--out", str(tmp_path / "run")]
+    assert main(words) == 2 and not trained
+    assert "--layout rstpreid: is of a data set's folder, and" in capsys.readouterr().err
+    assert main(["shards", *given, "--out", str(tmp_path / "shards")]) == 2
+    assert "leave it out" in capsys.readouterr().err
+    assert main([*words, "--val", str(dataset)]) == 0
+
+
+def test_one_run_at_a_time_in_a_folder(
+    dataset: Path,
+    clip: Path,
+    trained: list[SimpleNamespace],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
+) -> None:
+    said = "another run is at work there; wait for it or choose another --"
+    out = tmp_path / "run"
+    words = ["train", str(dataset), "--layout", "rstpreid", "--encoder", str(clip), "--out", str(out)]
+    with alone(out, "--out"):
+        assert main(words) == 2 and not trained
+        assert f"{out}: {said}out" in capsys.readouterr().err
+        monkeypatch.setenv("RANK", "1")  # a process of the run that holds the lock
+        assert main(words) == 0 and len(trained) == 1
+    monkeypatch.delenv("RANK")
+    assert main(words) == 0
+    shards, disk = tmp_path / "shards", tmp_path / "disk"
+    words = ["shards", str(dataset), "--layout", "rstpreid", "--out", str(shards), "--disk", str(disk)]
+    for held, flag in ((shards, "out"), (disk, "disk")):
+        with alone(held, "--out"):
+            assert main(words) == 2
+            assert f"{held}: {said}{flag}" in capsys.readouterr().err
+    assert main([*words, str(disk), str(shards)]) == 0  # one folder twice is no second run

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -154,6 +157,36 @@ def test_files_are_found_sorted_and_hidden_ones_left_out(tmp_path: Path) -> None
     assert found == ["a.jpg", "b/1.png", "b/2.png", "notes.txt"]
     with pytest.raises(CtgiError, match="no such folder"):
         find_pictures(tmp_path / "absent")
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that can be listed and not entered; whoever runs the tests may have every right."""
+    for name in ("a.jpg", "closed/b.jpg", "listed/c.jpg", "listed/deep/d.jpg", "open/e.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    scandir, is_file = os.scandir, Path.is_file
+
+    def refused(path: object) -> PermissionError:
+        return PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    def listed(path: Any = ".") -> Any:
+        if Path(path) == tmp_path / "closed":
+            raise refused(path)
+        return scandir(path)
+
+    def looked_at(path: Path) -> bool:
+        if tmp_path / "listed" in path.parents:
+            raise refused(path)
+        return is_file(path)
+
+    monkeypatch.setattr(os, "scandir", listed)
+    monkeypatch.setattr(Path, "is_file", looked_at)
+    unread: dict[Path, str] = {}
+    assert find_pictures(tmp_path, unread=unread) == [tmp_path / "a.jpg", tmp_path / "open" / "e.jpg"]
+    reason = "cannot be read (Permission denied); check its permissions"
+    assert unread == {tmp_path / "closed": reason, tmp_path / "listed": reason}
+    with pytest.raises(CtgiError, match=r"(closed|listed): the folder cannot be read \(Permission denied\)"):
+        find_pictures(tmp_path)
 
 
 def test_results_inside_the_folder_are_not_its_pictures(tmp_path: Path) -> None:

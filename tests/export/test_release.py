@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 
@@ -97,6 +98,52 @@ def test_a_release_is_not_overwritten_unasked(exported, encoder):
             },
         )
     assert Release.load(exported[0]) == before
+
+
+def test_what_is_not_of_a_release_is_not_replaced_by_one(copied, encoder, tmp_path):
+    from ctgi.encoders.pixels import preprocess_spec
+
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    for out in (precious, copied):
+        (out / "thesis.txt").write_text("mine")
+        with pytest.raises(CtgiError, match=r"cannot be replaced: 'thesis.txt' in it is not of a release"):
+            export_release(encoder, out, name="new", preprocess=preprocess_spec(), replace=True)
+        assert (out / "thesis.txt").read_text() == "mine"
+    (copied / "thesis.txt").unlink()
+
+    def late(_):
+        (copied / "thesis.txt").write_text("while the models were compared")
+
+    with pytest.raises(CtgiError, match="cannot be replaced"):
+        export_release(encoder, copied, name="new", preprocess=preprocess_spec(), replace=True, report=late)
+    (copied / "thesis.txt").unlink()
+    export_release(encoder, copied, name="new", preprocess=preprocess_spec(), replace=True)
+    assert Release.load(copied).name == "new"
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("name", 3),
+        ("version", 1),
+        ("fingerprint", 5),
+        ("embedding_dim", "512"),
+        ("embedding_dim", True),
+        ("context", "x"),
+        ("context", 0),
+        ("mti", "x"),
+        ("metrics", []),
+        ("lineage", None),
+        ("sizes", 1),
+        ("created", 2026),
+    ],
+)
+def test_a_field_of_the_wrong_kind_is_said(copied, field, value):
+    path = copied / "release.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
+    with pytest.raises(CtgiError, match=rf"cannot be read as a release \({field}: "):
+        Release.load(copied, verify=False)
 
 
 def test_parity_fails_where_the_weights_differ(exported, encoder):

@@ -231,8 +231,38 @@ def test_a_damaged_segment_is_one_line(tmp_path):
     with pytest.raises(CtgiError, match="damaged"):
         Gallery.open(tmp_path / "g", PRINT)
     (tmp_path / "g" / "00000001" / "vectors.npy").unlink()
+    for verify in (False, True):
+        with pytest.raises(CtgiError, match="vectors.npy is missing"):
+            Gallery.open(tmp_path / "g", PRINT, verify=verify)
     with pytest.raises(CtgiError, match="is missing"):
         Gallery.open(tmp_path / "g", PRINT)
     (tmp_path / "g" / "manifest.json").write_text("{")
     with pytest.raises(CtgiError, match="cannot be read"):
         Gallery.open(tmp_path / "g", PRINT)
+
+
+def test_a_changed_byte_is_found_by_the_digests(tmp_path):
+    filled(tmp_path / "g")
+    vectors = tmp_path / "g" / "00000001" / "vectors.npy"
+    content = bytearray(vectors.read_bytes())
+    content[-3] ^= 1
+    vectors.write_bytes(content)
+    Gallery.open(tmp_path / "g", PRINT)  # searching does not read all of it twice
+    with pytest.raises(CtgiError, match=r"damaged \(vectors.npy is not what was written\); move .*g away"):
+        Gallery.open(tmp_path / "g", PRINT, verify=True)
+    vectors.with_name("sha256.json").write_text("{}")
+    with pytest.raises(CtgiError, match="damaged"):
+        Gallery.open(tmp_path / "g", PRINT, verify=True)
+    vectors.with_name("sha256.json").unlink()  # as an older version left it
+    Gallery.open(tmp_path / "g", PRINT, verify=True)
+
+
+def test_damage_is_not_written_on_with_a_digest_that_hides_it(tmp_path):
+    gallery, _, vectors = filled(tmp_path / "g")
+    entries = tmp_path / "g" / "00000001" / "entries.jsonl"
+    entries.write_text(entries.read_text().replace('"path"', '"paht"'))
+    before = (tmp_path / "g" / "manifest.json").read_bytes()
+    more = [f"new{n}" for n in range(20)]  # as many as there are: the first segment is swallowed
+    with pytest.raises(CtgiError, match="entries.jsonl is not what was written"):
+        gallery.upsert(more, vectors, [{"path": name} for name in more])
+    assert (tmp_path / "g" / "manifest.json").read_bytes() == before

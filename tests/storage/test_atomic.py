@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -75,6 +76,25 @@ def test_a_reader_never_sees_a_torn_file(tmp_path):
     finally:
         stop.set()
         thread.join()
+
+
+def test_a_name_that_is_not_utf8_is_kept_in_json(tmp_path):
+    name = os.fsdecode(b"bad\xff.jpg")
+    write_json(tmp_path / "skipped.json", [name, "\xe4\u4e2d"])
+    assert json.loads((tmp_path / "skipped.json").read_text(encoding="utf-8")) == [name, "\xe4\u4e2d"]
+
+
+def test_only_a_directory_is_replaced_by_one(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to("file")
+    for name in ("file", "link"):
+        with (
+            pytest.raises(CtgiError, match="is no folder"),
+            atomic_directory(tmp_path / name, replace=True),
+        ):
+            pass
+        assert (tmp_path / name).read_text() == "mine"
+    assert sorted(os.listdir(tmp_path)) == ["file", "link"]
 
 
 def test_kill_minus_nine_leaves_a_whole_file(tmp_path):

@@ -80,8 +80,10 @@ def test_fetch_replaces_only_when_asked(store, release, tmp_path):
     with pytest.raises(CtgiError, match="out: is there and is not this release"):
         fetch(store, "person", 1, out)
     assert (out / "mine").read_text() == "precious"
-    fetch(store, "person", 1, out, replace=True)
-    assert content(out) == content(release)
+    (tmp_path / "empty").mkdir()
+    for empty in (tmp_path / "new", tmp_path / "empty"):
+        fetch(store, "person", 1, empty, replace=True)
+        assert content(empty) == content(release)
 
 
 def test_a_changed_file_of_a_fetched_release_is_noticed(store, release, tmp_path):

@@ -179,7 +179,10 @@ def test_bit_rot_in_a_folder_is_found(tmp_path):
 def test_a_folder_that_cannot_be_written_to_says_so(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(CtgiError, match="cannot be written"):
-        open_store(str(tmp_path / "file")).put("a", b"1")
+        open_store(str(tmp_path / "file" / "store")).put("a", b"1")
+    for url in (str(tmp_path / "file"), f"file://{tmp_path}/file"):
+        with pytest.raises(CtgiError, match="file: is a file, no store"):
+            open_store(url)
 
 
 def test_what_a_killed_writer_left_is_found_by_its_age(store, tmp_path, s3_server):

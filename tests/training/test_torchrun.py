@@ -16,6 +16,7 @@ from safetensors import safe_open
 from ctgi.datasets.annotations import Sample
 from ctgi.encoders.loading import load_checkpoint, load_encoder, save_checkpoint
 from ctgi.encoders.rde import RdeEncoder
+from ctgi.storage.alone import alone
 from tests.training.runs import TINY
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,3 +70,10 @@ def test_the_command_trains_in_two_processes(dataset: Path, tmp_path: Path) -> N
         assert file.metadata()["epoch"] == str(best["epoch"])
     assert isinstance(load_checkpoint(out / "best"), RdeEncoder)
     assert not list(out.glob("*.pixels*"))
+    with alone(out, "--out"):  # the first process has the lock of the run, the others go with it
+        refused = subprocess.run(
+            [*torchrun, "-m", "ctgi", *words], cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+    assert refused.returncode != 0
+    assert refused.stderr.count("ctgi: ") == refused.stderr.count("another run is at work there") == 1
