@@ -84,13 +84,15 @@ def estimate_captioning(
     pool: QuestionPool | None = None,
     reconstructor: Reconstructor | None = None,
     recipe: str | None = None,
+    model: str | None = None,
     prices: Prices | None = None,
     reconstructor_prices: Prices | None = None,
 ) -> Estimate:
     """Calls, tokens and cost of :func:`ctgi.captioning.run.caption_pictures` on these pictures.
 
     Records under ``out`` are taken off (with ``recipe``: only those of that recipe) and tell the tokens a
-    picture takes. ``reconstructor`` None or the composer makes no calls. Reads files, calls nobody.
+    picture takes (with ``model``: only those of that model). ``reconstructor`` None or the composer makes no
+    calls. Reads files, calls nobody.
     """
     from ctgi.captioning.composer import Composer
     from ctgi.datasets.pictures import picture_id
@@ -108,7 +110,8 @@ def estimate_captioning(
     todo = len(ids) - len(done)
     rounds = min(rounds, len(pool))
     by_rule = interview_tokens(_mean_picture(pictures), rounds, pool)
-    per_picture = measured_tokens(records, by_rule) if records else by_rule
+    telling = [record for record in records if model is None or record.model == model]
+    per_picture = measured_tokens(telling, by_rule) if telling else by_rule
     calls = {"describe": todo, "answer": todo * rounds}
     written = (0.0, 0.0)
     if asks:
@@ -125,7 +128,7 @@ def estimate_captioning(
         prompt_tokens=round(todo * (per_picture.prompt + written[0])),
         completion_tokens=round(todo * (per_picture.completion + written[1])),
         cost=cost,
-        measured=bool(records),
+        measured=bool(telling),
     )
 
 

@@ -13,6 +13,8 @@ class Progress:
     """Counts of one run. ``calls`` were answered by the server in this run, ``cached`` came from disk.
 
     ``unanswered`` are the skipped pictures whose fault it was not: the server was overloaded or too slow.
+    ``warm_up`` pictures have to be captioned before they tell a pace: those that began together took the
+    whole time since the start each.
     """
 
     total: int
@@ -25,6 +27,7 @@ class Progress:
     cached: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    warm_up: int = 5
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -49,8 +52,12 @@ class Progress:
 
     @property
     def eta(self) -> float | None:
-        """Seconds to the end at the pace so far, None before the first picture."""
-        return (self.total - self.done) / self.pictures_per_second if self.captioned else None
+        """Seconds to the end at the pace so far, None while too few pictures tell it."""
+        if self.done >= self.total:
+            return 0.0
+        if self.captioned < max(1, self.warm_up):
+            return None
+        return (self.total - self.done) / self.pictures_per_second
 
     def line(self) -> str:
         """One line for people."""

@@ -18,6 +18,7 @@ from ctgi.captioning.composer import Composer
 from ctgi.captioning.interview import interview, interview_version
 from ctgi.captioning.pair_filter import PairFilter
 from ctgi.captioning.pool import QuestionPool, default_pool
+from ctgi.captioning.printable import printable
 from ctgi.captioning.progress import Progress
 from ctgi.captioning.reconstructor import ChatReconstructor, Reconstructor
 from ctgi.captioning.sent_picture import sent_picture
@@ -124,6 +125,7 @@ class _Run:
         self.before = self._spent()
 
     async def work(self, in_flight: int) -> CaptionSummary:
+        self.progress.warm_up = max(self.progress.warm_up, in_flight)
         try:
             self.interviews.mkdir(parents=True, exist_ok=True)
             report = open(self.out / REPORT, "w", encoding="utf-8", buffering=1)
@@ -293,4 +295,4 @@ def _is_text(path: str) -> bool:
 
 def _line(text: str) -> str:
     """One line, whatever a file's name holds."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text) + "\n"
+    return printable(text) + "\n"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from ctgi.cli import cells, config, data, mti, reconstructor, server
 from ctgi.cli.evaluate import add_cost
-from ctgi.cli.figures import write_figures
+from ctgi.cli.figures import ready, write_figures
 from ctgi.errors import CtgiError
 from ctgi.storage.alone import alone
 
@@ -76,6 +76,9 @@ def run(options: argparse.Namespace) -> int:
         pictures="the paths in the captions begin somewhere; say where with --pictures FOLDER",
         encoder="no encoder was named: --encoder FOLDER, or --encoder ViT-B-16-quickgelu --weights openai",
     )
+    ready(json=options.json)
+    reconstructor.check(options)
+    mti.settings(options, 20)
     if getattr(options, "judge", "hard") == "dossier":
         raise CtgiError("--judge dossier: the ablation asks the model about each picture; leave it out")
     dataset = data.open_dataset(options.root, options.layout, renumber=True)
@@ -140,6 +143,8 @@ def _estimate(
     from ctgi.cli.estimate import print_mti_estimate
 
     plans = [cells.plan(options, cell) for cell in matrix]
+    if not all(plan["trained"] for plan in plans):
+        cells.check_encoder(options)
     for plan in plans:
         print(f"{plan['cell']:<14} {'trained' if plan['trained'] else 'to train'}")
         print(f"    {plan['command']}")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ctgi.cli import config, encoders, mti
+from ctgi.cli import config, encoders, mti, reconstructor
 from ctgi.cli import train as train_command
 from ctgi.cli.evaluate import measure_mti, tell_effort
 from ctgi.cli.figures import plain
@@ -78,6 +78,17 @@ def plan(options: argparse.Namespace, cell: TrainedCell) -> dict[str, Any]:
     }
 
 
+def check_encoder(options: argparse.Namespace) -> None:
+    """What `ctgi train` would say of --encoder and --weights, as far as it is seen without reading them."""
+    is_folder = (Path(options.encoder) / "config.json").is_file()
+    if is_folder and options.weights is not None:
+        raise CtgiError(f"{options.encoder}: a checkpoint folder brings its own weights; leave --weights out")
+    if not is_folder and options.weights is None:
+        raise CtgiError(
+            f"{options.encoder}: no checkpoint folder; a model's name needs --weights openai or a file"
+        )
+
+
 def train(options: argparse.Namespace, cell: TrainedCell) -> str:
     """Train the cell, or go on with it, unless it is finished; returns the digest of its best weights.
 
@@ -111,7 +122,7 @@ def measure(
         "mti": plain(mti.settings(options, 20)),
         "min_probability": mti.min_probability(options),
         "model": options.model,
-        "reconstructor": options.reconstructor_server and options.reconstructor_model,
+        "reconstructor": reconstructor.model_name(options),
     }
     rows: list[dict[str, Any]] = []
     model: Encoders | None = None

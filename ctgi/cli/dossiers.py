@@ -47,7 +47,7 @@ async def _enrol(options: argparse.Namespace, pictures: list[tuple[str, Path]], 
     from ctgi.captioning.progress import ProgressLine
     from ctgi.interaction.enrol import enrol
 
-    async with server.open_client(options, cache=options.out / "replies.sqlite") as client:
+    async with server.open_client(options, cache=options.out / "replies.sqlite", patient=True) as client:
         return await enrol(pictures, store, client, progress=ProgressLine(sys.stderr))
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ctgi.cli import config, data, encoders, mti, provenance, reconstructor, server
-from ctgi.cli.figures import write_figures
+from ctgi.cli.figures import ready, write_figures
+from ctgi.cli.numbers import amount
 from ctgi.cli.progress import counter
 from ctgi.errors import CtgiError
 
@@ -79,20 +80,26 @@ def add_cost(parser: argparse.ArgumentParser) -> None:
         "--dry-run", action="store_true", help="calls, tokens and an estimate; nothing is asked"
     )
     for name in ("price-prompt", "price-completion"):
-        group.add_argument(f"--{name}", type=float, metavar="X", help="price of a million tokens")
+        group.add_argument(f"--{name}", type=amount, metavar="X", help="price of a million tokens")
 
 
 def run(options: argparse.Namespace) -> int:
     """Measure, or say what measuring MTI would cost."""
     config.need(options, root="no data set was named: ctgi evaluate DATASET --layout LAYOUT")
+    with_mti = _check(options)
     samples = data.read_split(options.root, options.layout, options.split, hold_out=options.hold_out)
     if options.dry_run:
         return _estimate(options, samples)
-    with_mti = server.wanted(options) or options.dossiers is not None
     from ctgi.evaluation.bootstrap import confidence_intervals, paired_difference
     from ctgi.evaluation.protocol import effort, embed_split, evaluate_plain
 
     model, release_mti = encoders.open_encoders(options)
+    mti.settings(options, 20, release_mti)
+    dossiers = None
+    if options.dossiers is not None:
+        from ctgi.cli.dossiers import open_dossiers
+
+        dossiers = open_dossiers(options.dossiers, release_mti)
     figures = _subject(options, samples)
     split = embed_split(samples, model, queries=options.queries, progress=counter("embed", "pictures"))
     plain = evaluate_plain(split)
@@ -111,7 +118,8 @@ def run(options: argparse.Namespace) -> int:
     if with_mti:
         from ctgi.evaluation.interactive import interactive_intervals, ranks_by_round
 
-        dossiers = _dossiers(options, split, release_mti)
+        if dossiers is not None:
+            dossiers = _of_split(options, split, dossiers)
         refined, outcomes = asyncio.run(
             measure_mti(options, split, model.encode_texts, release_mti, dossiers=dossiers)
         )
@@ -137,13 +145,37 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _check(options: argparse.Namespace) -> bool:
+    """Whether MTI is measured. What the flags get wrong is said before anything is read or embedded."""
+    ready(json=options.json)
+    live = server.wanted(options)
+    with_dossiers = options.dossiers is not None
+    if with_dossiers and not hasattr(options, "judge"):
+        options.judge = "dossier"
+    reconstructor.check(options)
+    if not options.dry_run:  # which says what MTI would cost, whoever is asked
+        mti.check(options, live=live, dossiers=with_dossiers)
+    mti.settings(options, 20)
+    if with_dossiers and not options.dossiers.exists():
+        raise CtgiError(
+            f"{options.dossiers}: no such file or folder; make dossiers with `ctgi index --dossiers`"
+        )
+    return live or with_dossiers
+
+
 def _estimate(options: argparse.Namespace, samples: Sequence[Sample]) -> int:
     from ctgi.cli.estimate import print_mti_estimate
 
     captions = sum(len(sample.captions) for sample in samples)
+    people = len({sample.identity for sample in samples})
+    print(
+        f"{options.root}, {options.split}: {len(samples):,} pictures of {people:,} people, "
+        f"{captions:,} captions that ask"
+    )
     count = min(captions, options.queries or captions)
     figures = print_mti_estimate(options, count, [sample.picture for sample in samples])
-    write_figures(options.json, "evaluate", figures)
+    held = {"pictures": len(samples), "people": people, "captions": captions}
+    write_figures(options.json, "evaluate", {**figures, **held})
     return 0
 
 
@@ -212,15 +244,8 @@ async def measure_mti(
             await client.close()
 
 
-def _dossiers(options: argparse.Namespace, split: Split, release_mti: Mapping[str, Any]) -> Dossiers | None:
-    """Those of the split's pictures, calibrated as the release says; they judge unless --judge says no."""
-    if options.dossiers is None:
-        return None
-    from ctgi.cli.dossiers import open_dossiers
-
-    if not hasattr(options, "judge"):
-        options.judge = "dossier"
-    found = open_dossiers(options.dossiers, release_mti)
+def _of_split(options: argparse.Namespace, split: Split, found: Dossiers) -> Dossiers:
+    """Those of the split's pictures."""
     missing = int((found.rows(split.ids) < 0).sum())
     if missing:
         raise CtgiError(

@@ -4,11 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ctgi import __version__
+from ctgi.errors import CtgiError
+
+
+def ready(**files: Path | None) -> None:
+    """Raise CtgiError where one of these files, each under the name of its flag, could not be written: before
+    the work rather than after it. None stands for a flag that was not given."""
+    for flag, path in files.items():
+        if path is None:
+            continue
+        where = path.parent.absolute()
+        while not where.exists() and where != where.parent:
+            where = where.parent
+        reason = None
+        if path.is_dir():
+            reason = "is a folder"
+        elif not where.is_dir():
+            reason = f"{where} is no folder"
+        elif not os.access(where, os.W_OK | os.X_OK):
+            reason = f"{where} cannot be written"
+        if reason is not None:
+            raise CtgiError(f"--{flag} {path}: {reason}; name another file")
 
 
 def write_figures(path: Path | None, command: str, figures: Mapping[str, Any]) -> None:

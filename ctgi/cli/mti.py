@@ -10,6 +10,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ctgi.cli.numbers import probability
 from ctgi.errors import CtgiError
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     number("--max-questions", int, "questions in a round at most (13)")
     group.add_argument(
         "--mti-min-probability",
-        type=float,
+        type=probability,
         metavar="P",
         help=f"answers that the model itself gives less are left out ({MIN_PROBABILITY})",
     )
@@ -84,6 +85,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--deadline", type=float, default=absent, metavar="S", help="seconds a search may take"
     )
     group.add_argument("--max-calls", type=int, default=absent, metavar="N", help="calls a search may make")
+
+
+def check(options: argparse.Namespace, *, live: bool, dossiers: bool) -> None:
+    """Raise CtgiError for flags of MTI that would be passed over: `live` says whether there is a chat model
+    that judges, `dossiers` whether there are any."""
+    judge = getattr(options, "judge", None)
+    if judge in ("hard", "soft") and not live:
+        raise CtgiError(f"--judge {judge} asks a chat model: name --server and --model")
+    if judge == "dossier" and not dossiers:
+        raise CtgiError("--judge dossier weighs what pictures answered: name their dossiers with --dossiers")
+    given = [name for name in FIELDS if hasattr(options, name)]
+    given += ["mti_min_probability"] if options.mti_min_probability is not None else []
+    if given and not live and not dossiers:
+        flag = given[0].replace("_", "-")
+        raise CtgiError(f"--{flag} is for MTI, which needs --server and --model, or --dossiers; leave it out")
 
 
 def settings(

@@ -9,12 +9,12 @@ replica, then give its pictures a second, and the folder of captions.
 from __future__ import annotations
 
 import argparse
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ctgi.cli import server
 from ctgi.cli.figures import write_figures
+from ctgi.cli.numbers import amount, finite, rate
 from ctgi.errors import CtgiError
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ def counts(text: str) -> list[int]:
     for word in text.split(","):
         word = word.strip()
         factor = _SUFFIXES.get(word[-1:].lower(), 1)
-        number = _finite(word[:-1] if factor > 1 else word) * factor
+        number = finite(word[:-1] if factor > 1 else word) * factor
         if number < 1 or number != int(number) or number > 1e15:
             raise argparse.ArgumentTypeError(f"{word!r}: give whole numbers from 1, as in 40k,4M")
         found.append(int(number))
@@ -250,29 +250,3 @@ def size(text: str) -> tuple[int, int]:
     if not (width.isdecimal() and height.isdecimal() and 0 < int(width) < 1e6 and 0 < int(height) < 1e6):
         raise argparse.ArgumentTypeError(f"{text!r}: give width and height, as in 128x384")
     return int(width), int(height)
-
-
-def rate(text: str) -> float:
-    """argparse type: a number above 0, within reason."""
-    value = _finite(text)
-    if not 1e-6 <= value <= 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r}: give a number from 0.000001 to 1,000,000,000")
-    return value
-
-
-def amount(text: str) -> float:
-    """argparse type: a number from 0, within reason."""
-    value = _finite(text)
-    if not 0 <= value <= 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r}: give a number from 0 to 1,000,000,000")
-    return value
-
-
-def _finite(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number")
-    return value

@@ -6,6 +6,9 @@ import sys
 import time
 from collections.abc import Callable
 
+#: So many have to be done before they tell a pace.
+HANDFUL = 5
+
 
 def counter(what: str, things: str) -> Callable[[int, int], None]:
     """A function of (done, all): a line that is rewritten on a terminal, one every ten seconds elsewhere."""
@@ -20,8 +23,9 @@ def counter(what: str, things: str) -> Callable[[int, int], None]:
             return
         shown = now
         pace = done / max(now - start, 1e-9)
-        left = (total - done) / pace if pace else 0.0
-        line = f"{what}: {done}/{total} {things}, {pace:.1f}/s, {left:.0f} s left"
+        line = f"{what}: {done}/{total} {things}"
+        if pace and (done >= HANDFUL or done == total):
+            line += f", {pace:.1f}/s, {(total - done) / pace:.0f} s left"
         if terminal:
             print(f"\r{line:<70}", end="\n" if done == total else "", file=sys.stderr, flush=True)
         else:

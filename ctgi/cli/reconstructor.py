@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ctgi.errors import CtgiError
+
 if TYPE_CHECKING:
     from ctgi.captioning.reconstructor import Reconstructor
     from ctgi.mllm.cache import ReplyCache
@@ -27,8 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--reconstructor-model",
         metavar="NAME",
-        default=DEFAULT_MODEL,
-        help="the model on it (default: %(default)s, the paper's)",
+        help=f"the model on it (default: {DEFAULT_MODEL}, the paper's)",
     )
     group.add_argument(
         "--reconstructor-key-env",
@@ -38,25 +39,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def check(options: argparse.Namespace) -> None:
+    """Raise CtgiError where a model was named and no server, so that it would be passed over."""
+    if options.reconstructor_model is not None and options.reconstructor_server is None:
+        raise CtgiError(
+            f"--reconstructor-model {options.reconstructor_model} needs a server: --reconstructor-server URL"
+        )
+
+
+def model_name(options: argparse.Namespace) -> str | None:
+    """The model that writes; None for the composer."""
+    if options.reconstructor_server is None:
+        return None
+    return str(options.reconstructor_model or DEFAULT_MODEL)
+
+
 def open_reconstructor(
-    options: argparse.Namespace, *, cache: Path | ReplyCache | None = None, ledger: Ledger | None = None
+    options: argparse.Namespace,
+    *,
+    cache: Path | ReplyCache | None = None,
+    ledger: Ledger | None = None,
+    patient: bool = False,
 ) -> Reconstructor:
-    """The reconstructor that the flags describe."""
+    """The reconstructor that the flags describe; `patient` as of the chat model's client."""
     from ctgi.captioning.composer import Composer
 
-    if options.reconstructor_server is None:
+    model = model_name(options)
+    if model is None:
         return Composer()
     from ctgi.captioning.reconstructor import ChatReconstructor
     from ctgi.mllm.cache import ReplyCache
     from ctgi.mllm.client import ChatClient
+    from ctgi.mllm.retry import read_patience
 
     client = ChatClient(
         options.reconstructor_server,
-        options.reconstructor_model,
+        model,
         api_key=os.environ.get(options.reconstructor_key_env),
         concurrency=options.concurrency,
         timeout=options.timeout,
         retries=options.retries,
+        patience=read_patience() if patient else 0.0,
+        answered_first=True,
         cache=ReplyCache(cache) if isinstance(cache, Path) else cache,
         ledger=ledger,
     )

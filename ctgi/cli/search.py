@@ -16,8 +16,9 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ctgi.captioning.printable import printable
 from ctgi.cli import config, mti, reconstructor, server
-from ctgi.cli.figures import write_figures
+from ctgi.cli.figures import ready, write_figures
 from ctgi.errors import CtgiError
 
 if TYPE_CHECKING:
@@ -74,7 +75,11 @@ def run(options: argparse.Namespace) -> int:
         gallery="no gallery was named: --gallery FOLDER",
         release="no release was named: --release FOLDER",
     )
+    ready(json=options.json, save=options.save)
     with_model = server.wanted(options)
+    reconstructor.check(options)
+    weighed = options.dossiers or options.converse or getattr(options, "judge", None) == "dossier"
+    mti.check(options, live=with_model, dossiers=weighed)
     from ctgi.export.runtime import OnnxEncoders
     from ctgi.gallery.index import Gallery
 
@@ -122,7 +127,9 @@ def _converse(
     talk = converse.open_conversation(options.query, encoders, gallery, dossiers, chosen)
     ids = list(talk.dossiers.ids)
     names = [str(payload["path"]) for payload in gallery.payloads(ids)]
-    ended = converse.hold(talk, names, converse.similarities(encoders, gallery, ids), options.top)
+    ended = converse.hold(
+        talk, [printable(name) for name in names], converse.similarities(encoders, gallery, ids), options.top
+    )
     if options.save is not None:
         from ctgi.datasets.pictures import read_picture
 
@@ -135,7 +142,7 @@ def _converse(
     if options.explain is not None:
         from ctgi.cli.explain import tell_explanations
 
-        hits = [(ids[row], names[row]) for row in best[: options.explain]]
+        hits = [(ids[row], printable(names[row])) for row in best[: options.explain]]
         explained = tell_explanations(dossiers, ended.known, hits)
     found = [{"id": ids[row], "path": names[row], "probability": float(ended.weights[row])} for row in best]
     own = {"description": ended.description, "ranking": found, "explained": explained}
@@ -151,7 +158,7 @@ def _explain(
 
     reading = outcome.reading or read_query(outcome.query, dossiers.facets)
     paths = _paths(options, outcome, gallery)
-    hits = [(key, paths[key]) for key in outcome.ranking.ids[: min(options.explain, options.top)]]
+    hits = [(key, printable(paths[key])) for key in outcome.ranking.ids[: min(options.explain, options.top)]]
     return tell_explanations(dossiers, reading, hits)
 
 
@@ -195,7 +202,7 @@ async def _search(
 
 
 def _show(options: argparse.Namespace, outcome: SearchOutcome, gallery: Gallery, with_model: bool) -> None:
-    paths = _paths(options, outcome, gallery)
+    paths = {key: printable(path) for key, path in _paths(options, outcome, gallery).items()}
     if not with_model and outcome.stop_reason == "off":
         from ctgi.interaction.dossier_store import DOSSIERS
 
@@ -239,7 +246,7 @@ _WHY = {
 def _tell(outcome: SearchOutcome, paths: dict[str, str], *, by_dossiers: bool) -> None:
     """What the interaction did, in lines for people."""
     why = outcome.note or _WHY.get(outcome.stop_reason, "")
-    print(f"\nstopped: {outcome.stop_reason}" + (f" ({why})" if why else ""))
+    print(f"\nstopped: {outcome.stop_reason}" + (f" ({printable(why)})" if why else ""))
     if by_dossiers:
         likeliest = sorted(outcome.judged, key=lambda one: -(one.probability or 0.0))
         for one in likeliest[:5] if outcome.stop_reason != "nothing_read" else ():
@@ -256,9 +263,9 @@ def _tell(outcome: SearchOutcome, paths: dict[str, str], *, by_dossiers: bool) -
         for pair in anchor.pairs:
             sure = "" if pair.probability is None else f" (p {pair.probability:.2f})"
             left_out = "" if pair.kept else f" [left out: {pair.reason}]"
-            print(f"  {pair.question} {pair.answer}{sure}{left_out}")
+            print(f"  {pair.question} {printable(pair.answer)}{sure}{left_out}")
         if anchor.refined_query is not None:
-            print(f"refined query: {anchor.refined_query}")
+            print(f"refined query: {printable(anchor.refined_query)}")
     print()
 
 

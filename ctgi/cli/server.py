@@ -7,7 +7,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ctgi.cli.numbers import count, positive, seconds
 from ctgi.errors import CtgiError
+
+__all__ = ["add_arguments", "open_client", "positive", "wanted"]
 
 if TYPE_CHECKING:
     from ctgi.mllm.client import ChatClient
@@ -35,10 +38,19 @@ def add_arguments(parser: argparse.ArgumentParser, what_for: str) -> None:
         "answers at once",
     )
     group.add_argument(
-        "--timeout", type=float, default=60.0, metavar="S", help="seconds for one try (default: %(default)s)"
+        "--timeout",
+        type=seconds,
+        default=60.0,
+        metavar="S",
+        help="seconds for one try (default: %(default)s)",
     )
     group.add_argument(
-        "--retries", type=int, default=4, help="further tries of a failed request (default: %(default)s)"
+        "--retries",
+        type=count,
+        default=4,
+        help="further tries of a failed request (default: %(default)s); where every picture is asked, a "
+        "server that has answered before is waited for while it restarts, for CTGI_CHAT_PATIENCE seconds "
+        "(an environment variable; 300 without it)",
     )
     group.add_argument(
         "--cache", type=Path, metavar="FILE", help="replies kept on disk: nothing is asked twice"
@@ -54,11 +66,20 @@ def wanted(options: argparse.Namespace) -> bool:
 
 
 def open_client(
-    options: argparse.Namespace, *, cache: Path | None = None, ledger: Ledger | None = None
+    options: argparse.Namespace,
+    *,
+    cache: Path | None = None,
+    ledger: Ledger | None = None,
+    patient: bool = False,
 ) -> ChatClient:
-    """The client that the flags describe; `cache` is where replies go without --cache."""
+    """The client that the flags describe; `cache` is where replies go without --cache.
+
+    `patient`: a job that nobody waits for and that a dead server ends waits while the server restarts
+    (CTGI_CHAT_PATIENCE), once that has answered.
+    """
     from ctgi.mllm.cache import ReplyCache
     from ctgi.mllm.client import ChatClient
+    from ctgi.mllm.retry import read_patience
 
     place = options.cache or cache
     return ChatClient(
@@ -68,14 +89,8 @@ def open_client(
         concurrency=options.concurrency,
         timeout=options.timeout,
         retries=options.retries,
+        patience=read_patience() if patient else 0.0,
+        answered_first=True,
         cache=None if place is None else ReplyCache(place),
         ledger=ledger,
     )
-
-
-def positive(text: str) -> int:
-    """argparse type: a whole number from 1."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("give a whole number from 1")
-    return number

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ctgi.cli import config, data, mti, reconstructor, server
-from ctgi.cli.figures import plain, write_figures
+from ctgi.cli.figures import plain, ready, write_figures
 from ctgi.cli.progress import counter
 from ctgi.errors import CtgiError
 
@@ -122,6 +122,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace, start: MTIConfig) -> None:
     """What is missing is said before anything is embedded or asked."""
+    ready(json=options.json, figure=options.figure, reliability=options.reliability)
+    reconstructor.check(options)
     if options.figure is not None:
         import matplotlib  # noqa: F401
     live = server.wanted(options)
@@ -148,7 +150,7 @@ def _dossiers(options: argparse.Namespace, split: Split) -> Dossiers:
 
         async def ask() -> None:
             with DossierStore(options.dossiers) as store:
-                async with server.open_client(options) as client:
+                async with server.open_client(options, patient=True) as client:
                     pictures = list(zip(split.ids, split.paths, strict=True))
                     await enrol(pictures, store, client, progress=ProgressLine(sys.stderr))
 

@@ -92,6 +92,8 @@ class MTIConfig:
             raise CtgiError(f"MTI's weight is {self.weight!r}; give 0 or a positive number")
         if not 0.0 < self.doubt < 1.0:
             raise CtgiError(f"MTI's doubt is {self.doubt!r}; a probability between 0 and 1, neither included")
+        if math.isnan(self.xi):
+            raise CtgiError(f"MTI's xi is {self.xi!r}; give a number, 0 to 1 on the calibrated scale")
         if self.scale not in SCALES:
             raise CtgiError(f"MTI's scale is {self.scale!r}; choose one of {', '.join(SCALES)}")
         if self.deadline is not None and not self.deadline > 0:

@@ -111,6 +111,7 @@ class _Run:
         jobs = iter(left)
         # So many pictures side by side that the server always has a turn waiting.
         at_once = max(2, -(-2 * self.client.concurrency // max(1, len(self.pool))))
+        self.progress.warm_up = max(self.progress.warm_up, at_once)
         workers = [asyncio.create_task(self._worker(jobs)) for _ in range(min(at_once, len(left)))]
         try:
             await asyncio.gather(*workers)

@@ -6,6 +6,7 @@ and several processes may share one file. Only replies are kept: no picture, no 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import sqlite3
@@ -67,6 +68,38 @@ def _without_bytes(message: dict[str, Any], picture_id: str | None) -> dict[str,
     return {**message, "content": parts}
 
 
+def _read(text: Any) -> ChatReply | None:
+    """The reply in a row; None where it was damaged."""
+    try:
+        data = json.loads(text)
+        if data.get("tokens"):
+            data["tokens"] = tuple(
+                Token(token["text"], token["logprob"], tuple((text, p) for text, p in token["top"]))
+                for token in data["tokens"]
+            )
+        reply = replace(ChatReply(**data), cached=True)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return reply if isinstance(reply.text, str) else None
+
+
+def _remedy(error: sqlite3.Error | OSError) -> str:
+    """What helps. Only a file that is no cache is given up: the replies in it were paid for."""
+    if isinstance(error, OSError):
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return "free some space and run again" if full else "name another place, or make this one writable"
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the kind; higher bits hold the detail
+    if code == sqlite3.SQLITE_FULL:
+        return "free some space and run again"
+    if code == sqlite3.SQLITE_IOERR:
+        return "see that the disk has space and is sound, and run again"
+    if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
+        return "name another place, or make this one writable"
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return "another process holds it; run again when that is done"
+    return "move the file away to start a new one"
+
+
 class ReplyCache:
     """A file of replies by key. Raises CtgiError when the file is not a reply cache or cannot be written."""
 
@@ -80,22 +113,23 @@ class ReplyCache:
             self._db.execute(_SCHEMA)
             self._db.execute("SELECT key, reply FROM replies LIMIT 1").fetchone()
         except (sqlite3.Error, OSError) as error:
-            raise CtgiError(
-                f"reply cache {self.path}: {error}; move the file away to start a new one"
-            ) from error
+            raise CtgiError(f"reply cache {self.path}: {error}; {_remedy(error)}") from error
 
     def get(self, key: str) -> ChatReply | None:
-        """The stored reply, marked ``cached``, or None."""
-        row = self._db.execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
-        if row is None:
-            return None
-        data = json.loads(row[0])
-        if data.get("tokens"):
-            data["tokens"] = tuple(
-                Token(token["text"], token["logprob"], tuple((text, p) for text, p in token["top"]))
-                for token in data["tokens"]
-            )
-        return replace(ChatReply(**data), cached=True)
+        """The stored reply, marked ``cached``, or None.
+
+        A row that holds no reply is forgotten, so that the next one can take its place.
+        """
+        try:
+            row = self._db.execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
+            if row is None:
+                return None
+            reply = _read(row[0])
+            if reply is None:
+                self._db.execute("DELETE FROM replies WHERE key = ?", (key,))
+            return reply
+        except sqlite3.Error as error:
+            raise CtgiError(f"reply cache {self.path}: {error}; {_remedy(error)}") from error
 
     def put(self, key: str, model: str, request: ChatRequest, reply: ChatReply) -> None:
         """Store a reply; a second one under the same key is ignored."""

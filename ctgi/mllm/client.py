@@ -31,8 +31,9 @@ class ChatClient:
     ``timeout`` (seconds) is for one try; a failed try that is worth it is made again up to ``retries`` times
     with exponential pauses from ``backoff`` seconds, half of them jitter, and never before the time a server
     asks for; and then on until ``patience`` seconds have passed since the first failure, which is for a
-    server that restarts. A request's own deadline rules over all of it. With a ``cache`` an answered request
-    is never sent again, not even when two ask the same at once.
+    server that restarts. With ``answered_first`` there is patience only with a server that has answered
+    before, so that a wrong address is said at once. A request's own deadline rules over all of it. With a
+    ``cache`` an answered request is never sent again, not even when two ask the same at once.
     """
 
     def __init__(
@@ -45,14 +46,18 @@ class ChatClient:
         timeout: float = 60.0,
         retries: int = 4,
         patience: float = 0.0,
+        answered_first: bool = False,
         cache: ReplyCache | None = None,
         ledger: Ledger | None = None,
         backoff: float = 0.5,
     ) -> None:
         if not base_url.startswith(("http://", "https://")):
             raise CtgiError(f"chat server {base_url!r}: an address begins with http:// or https://")
-        if concurrency < 1 or retries < 0 or timeout <= 0:
-            raise CtgiError("chat client: concurrency >= 1, retries >= 0 and timeout > 0 are needed")
+        if concurrency < 1 or retries < 0 or not timeout > 0:
+            raise CtgiError(
+                f"chat client: concurrency {concurrency}, retries {retries}, timeout {timeout:g}; give "
+                "concurrency >= 1, retries >= 0 and timeout > 0"
+            )
         from openai import AsyncOpenAI  # slow to import, and a search without MTI has no use for it
 
         self.base_url, self.model, self.concurrency = base_url, model, concurrency
@@ -61,6 +66,7 @@ class ChatClient:
         self._openai = AsyncOpenAI(
             base_url=base_url, api_key=api_key or "EMPTY", max_retries=0, timeout=timeout
         )
+        self._trusted = not answered_first  # whether the server is one worth waiting for
         self._slots = asyncio.Semaphore(concurrency)
         self._asking: dict[str, tuple[asyncio.Lock, int]] = {}
         self._conceded: set[str] = set()
@@ -123,7 +129,7 @@ class ChatClient:
                 verdict = judge_failure(error)
                 tries += 1
                 if verdict.again and not patient_until:
-                    patient_until = loop.time() + self._patience
+                    patient_until = loop.time() + (self._patience if self._trusted else 0.0)
                     self._tell(verdict.reason, patient_until)
                 pause = pause_before(tries, verdict, self._backoff, self._rng)
                 late = ends is not None and loop.time() + pause >= ends
@@ -131,18 +137,25 @@ class ChatClient:
                 if not verdict.again or over or late:
                     account.failures += 1
                     kind = "deadline" if late and verdict.again else verdict.kind
-                    raise self._error(request, f"{verdict.reason}, after {tries} tries", kind) from error
+                    reason = f"{verdict.reason}, after {tries} tries"
+                    status = getattr(error, "status_code", 0)
+                    raise self._error(request, reason, kind, not_found=status == 404) from error
                 account.retries += 1
                 if verdict.retry_after:
                     self._not_before = max(self._not_before, loop.time() + pause)
                 await asyncio.sleep(pause)
             else:
+                self._trusted = True
                 self.ledger.paid(request.purpose, reply.prompt_tokens, reply.completion_tokens, reply.seconds)
                 return reply
 
     def _tell(self, reason: str, patient_until: float) -> None:
         """Say once that a server is waited for, where that can be so long that people wonder."""
-        if self._patience >= _WORTH_SAYING and patient_until - self._patience >= self._told_until:
+        if (
+            self._trusted
+            and self._patience >= _WORTH_SAYING
+            and patient_until - self._patience >= self._told_until
+        ):
             self._told_until = patient_until
             _LOG.warning("%s: %s; trying again for up to %g s", self.base_url, reason, self._patience)
 
@@ -169,7 +182,7 @@ class ChatClient:
 
         return await self._openai.post("/chat/completions", body=fields, cast_to=ChatCompletion)
 
-    def _error(self, request: ChatRequest, reason: str, kind: Any) -> ChatError:
+    def _error(self, request: ChatRequest, reason: str, kind: Any, *, not_found: bool = False) -> ChatError:
         remedy = {
             "unreachable": "is the server running?",
             "refused": "check the key and the model's name",
@@ -177,6 +190,8 @@ class ChatClient:
             "overloaded": "lower the concurrency or try later",
             "deadline": "raise the deadline",
         }[kind]
+        if not_found and not self.base_url.rstrip("/").endswith("/v1"):
+            remedy = f"should the address end in /v1? If not, {remedy}"
         return ChatError(f"{self.base_url} ({self.model}), {request.purpose}: {reason}; {remedy}", kind)
 
     async def close(self) -> None:

@@ -78,3 +78,9 @@ def test_what_is_done_is_taken_off_and_measured(tmp_path: Path) -> None:
     # the scripted server counts 100 tokens in and 10 out for each of the 7 calls
     assert (found.prompt_tokens, found.completion_tokens) == (3 * 700, 3 * 70)
     assert estimate_captioning(paths, tmp_path / "out", recipe="another").todo == 4
+    assert estimate_captioning(paths, tmp_path / "out", model="small").measured
+    other, none = (
+        estimate_captioning(paths, folder, recipe="another", model="large")
+        for folder in (tmp_path / "out", tmp_path / "nothing")
+    )
+    assert other == none and not other.measured  # another model's tokens tell nothing

@@ -23,6 +23,14 @@ def test_no_eta_before_the_first_picture() -> None:
     assert "ETA --" in progress().line()
 
 
+def test_no_eta_from_the_pictures_that_began_together() -> None:
+    assert progress(captioned=1).eta is None
+    assert progress(captioned=4).eta is None and progress(captioned=5).eta is not None
+    assert progress(captioned=15, warm_up=16).eta is None
+    assert 52 <= (progress(captioned=16, warm_up=16).eta or 0) < 54  # 84 at 1.6 a second
+    assert progress(captioned=1, resumed=99).eta == 0
+
+
 def test_the_line() -> None:
     line = progress(captioned=20, skipped=1, prompt_tokens=9000, completion_tokens=1000, calls=140).line()
     assert "21/100 pictures" in line and "2.00 pictures/s" in line and "14.0 calls/s" in line

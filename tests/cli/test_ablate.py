@@ -47,6 +47,8 @@ def clip(tmp_path: Path) -> Path:
 def test_dry_run_shows_the_matrix_and_what_trains_each_cell(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "clip").mkdir()
+    (tmp_path / "clip" / "config.json").write_text("{}", encoding="utf-8")
     figures = tmp_path / "plan.json"
     chosen = ["--models", "irra", "rde", "irra", "--dry-run", "--json", str(figures)]
     assert main([*words, *chosen]) == 0
@@ -77,6 +79,9 @@ def test_what_is_missing_is_named(
     assert main([*words[:at], "nowhere.parquet", *words[at + 1 :], "--dry-run"]) == 2
     err = capsys.readouterr().err
     assert "nowhere.parquet" in err and err.count("\n") == 1
+    assert main([*words, "--dry-run"]) == 2  # --encoder names nothing that is there
+    err = capsys.readouterr().err
+    assert "no checkpoint folder; a model's name needs --weights" in err and err.count("\n") == 1
 
 
 @pytest.mark.slow

@@ -87,6 +87,35 @@ def test_dry_run_counts_calls(dataset: Path, capsys: pytest.CaptureFixture[str])
     assert figures["calls"] == {"judge": 50, "answer": 30} and figures["cost"] is None
     figures = run("evaluate", dataset, "--dry-run", "--price-completion", "1000000")
     assert figures["calls"]["judge"] == 24 * 20 and figures["cost"] == figures["completion_tokens"]
+    assert (figures["pictures"], figures["people"], figures["captions"]) == (8, 4, 24)
+    assert "8 pictures of 4 people, 24 captions" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--judge", "dossier"], "name their dossiers with --dossiers"),
+        (["--lam", "0.4"], "--lam is for MTI"),
+        (["--judge", "soft"], "--judge soft asks a chat model"),
+        (["--server", "http://x/v1", "--model", "m", "--lam", "7"], "MTI's lam is 7.0"),
+        (["--server", "http://x/v1", "--model", "m", "--deadline", "0"], "MTI's deadline is 0.0"),
+        (["--dossiers", "nothere"], "nothere: no such file or folder"),
+        (["--reconstructor-model", "foo"], "--reconstructor-model foo needs a server"),
+        (["--json", "."], "--json .: is a folder"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_embedded(
+    words: list[str], said: str, dataset: Path, release: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("it was embedded")
+
+    monkeypatch.setattr("ctgi.evaluation.protocol.embed_split", never)
+    given = ["evaluate", str(dataset), "--layout", "rstpreid", "--release", str(release)]
+    assert main([*given, *words]) == 2
+    line = capsys.readouterr().err
+    assert said in line and line.count("\n") == 1
 
 
 def test_the_result_names_the_data_sets_of_training_and_of_measuring(

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from ctgi.cli.figures import plain, write_figures
+from ctgi.cli.figures import plain, ready, write_figures
+from ctgi.errors import CtgiError
 
 
 @dataclass(frozen=True)
@@ -43,3 +45,13 @@ def test_plain_leaves_nothing_that_json_cannot_say() -> None:
         "f": None,
         "b": True,
     }
+
+
+def test_a_file_that_could_not_be_written_is_named_with_its_flag(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    ready(json=None, save=tmp_path / "new" / "deep" / "strip.png")
+    ready(json=tmp_path / "file")  # it is replaced
+    assert not (tmp_path / "new").exists()
+    for path, reason in ((tmp_path, "is a folder"), (tmp_path / "file" / "a" / "b", "is no folder")):
+        with pytest.raises(CtgiError, match=f"--save .*{reason}"):
+            ready(json=None, save=path)

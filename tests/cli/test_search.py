@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -113,3 +116,44 @@ def test_settings_come_from_yaml_and_flags_win(gallery: Path, release: Path, tmp
     assert json.loads(figures.read_text(encoding="utf-8"))["query"] == "red"
     assert main(["search", "blue", "--config", str(file), "--json", str(figures)]) == 0
     assert json.loads(figures.read_text(encoding="utf-8"))["query"] == "blue"
+
+
+def test_names_are_shown_on_one_line_whatever_they_hold(
+    photos: Path, release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {os.fsdecode(b"bad\xff.png"): "bad\\xff.png", "two\n\x1b[31m.png": "two\\x0a\\x1b[31m.png"}
+    for number, name in enumerate(names):
+        Image.new("RGB", (32, 96), (30, 150 + number, 60)).save(photos / "green.png")
+        (photos / "green.png").rename(photos / name)
+    place = tmp_path / "gallery"
+    strict = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="strict")
+    monkeypatch.setattr(sys, "stdout", strict)
+    assert main(["index", str(photos), "--release", str(release), "--out", str(place)]) == 0
+    code, figures = search(place, release)
+    assert code == 0
+    strict.seek(0)
+    lines = strict.read().splitlines()
+    assert all(sum(shown in line for line in lines) == 1 for shown in names.values())
+    assert len([line for line in lines if line[:3].strip().isdigit() and ".png" in line]) == 10
+    assert set(names) <= set(figures["paths"].values())  # other programs get the names themselves
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--judge", "soft"], "--judge soft asks a chat model"),
+        (["--deadline", "3"], "--deadline is for MTI"),
+        (["--max-calls", "3"], "--max-calls is for MTI"),
+        (["--mti-min-probability", "0.3"], "--mti-min-probability is for MTI"),
+        (["--reconstructor-model", "foo"], "--reconstructor-model foo needs a server"),
+        (["--server", "http://x/v1", "--model", "m", "--xi", "nan"], "MTI's xi is nan"),
+        (["--save", "."], "--save .: is a folder"),
+    ],
+)
+def test_what_would_be_passed_over_is_refused(
+    words: list[str], said: str, gallery: Path, release: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert search(gallery, release, *words)[0] == 2
+    line = capsys.readouterr().err
+    assert said in line and line.count("\n") == 1

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
@@ -92,3 +93,46 @@ def test_a_file_that_is_no_cache_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"this is not a database, and long enough to be taken for one" * 20)
     with pytest.raises(CtgiError, match="replies.sqlite"):
         ReplyCache(path)
+
+
+@pytest.mark.parametrize("row", ["{", "[1]", "null", '{"text": "half a"}', '{"tokens": [1]}'])
+def test_a_damaged_row_is_as_good_as_none_and_gives_way(tmp_path: Path, row: str) -> None:
+    path = tmp_path / "replies.sqlite"
+    cache, key = ReplyCache(path), reply_key("m", REQUEST)
+    cache.put(key, "m", REQUEST, REPLY)
+    with sqlite3.connect(path) as other:
+        other.execute("UPDATE replies SET reply = ?", (row,))
+    other.close()
+    assert cache.get(key) is None
+    cache.put(key, "m", REQUEST, REPLY)
+    assert cache.get(key) == replace(REPLY, cached=True)
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        (sqlite3.SQLITE_FULL, "free some space"),
+        (sqlite3.SQLITE_IOERR_WRITE, "has space"),
+        (sqlite3.SQLITE_CANTOPEN, "name another place"),
+        (sqlite3.SQLITE_BUSY, "another process"),
+        (sqlite3.SQLITE_NOTADB, "move the file away"),
+    ],
+)
+def test_paid_replies_are_given_up_only_where_the_file_is_no_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, remedy: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        error = sqlite3.OperationalError("no")
+        error.sqlite_errorcode = code
+        raise error
+
+    monkeypatch.setattr(sqlite3, "connect", refuse)
+    with pytest.raises(CtgiError, match=remedy) as refused:
+        ReplyCache(tmp_path / "replies.sqlite")
+    assert ("move the file away" in str(refused.value)) == (code == sqlite3.SQLITE_NOTADB)
+
+
+def test_a_place_that_is_no_folder_is_not_to_be_moved_away(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    with pytest.raises(CtgiError, match="name another place"):
+        ReplyCache(tmp_path / "file" / "replies.sqlite")

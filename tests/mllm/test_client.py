@@ -105,6 +105,37 @@ def test_patience_is_not_for_what_will_not_pass() -> None:
     assert isinstance(failure, ChatError) and failure.kind == "refused" and len(server.asked) == 1
 
 
+def test_patience_can_be_kept_for_a_server_that_has_answered() -> None:
+    with chat_server(lambda body, number: error(503)) as server:
+        (failure,), _ = talk(server, ask(), retries=1, patience=20.0, answered_first=True)
+        assert isinstance(failure, ChatError) and len(server.asked) == 2
+
+    with chat_server(first(OK, *(error(503) for _ in range(5)))) as server:
+
+        async def one_after_another() -> list[ChatReply]:
+            settings: dict[str, Any] = {"retries": 1, "patience": 20.0, "answered_first": True}
+            async with ChatClient(server.url, "small", backoff=0.01, **settings) as client:
+                return [await client.chat(ask("a")), await client.chat(ask("b"))]
+
+        assert [reply.text for reply in asyncio.run(one_after_another())] == ["hello", "hello"]
+
+
+@pytest.mark.parametrize(
+    ("status", "ending", "asked"),
+    [(404, "", True), (404, "/", True), (404, "/v1", False), (404, "/v1/", False), (401, "", False)],
+)
+def test_an_address_without_v1_is_asked_about(status: int, ending: str, asked: bool) -> None:
+    async def failure(url: str) -> str:
+        async with ChatClient(url, "small") as client:
+            with pytest.raises(ChatError) as caught:
+                await client.chat(ask())
+            return str(caught.value)
+
+    with chat_server(lambda body, number: error(status)) as server:
+        said = asyncio.run(failure(server.url.removesuffix("/v1") + ending))
+    assert ("should the address end in /v1?" in said) == asked and "the model's name" in said
+
+
 def test_a_long_wait_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     with chat_server(first(*(error(503) for _ in range(6)))) as server:
         replies, _ = talk(server, *(ask(str(number)) for number in range(4)), patience=60.0)
