@@ -9,7 +9,6 @@ waits for the first: by a lock in a folder, by a lease in an object store.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import sqlite3
@@ -24,6 +23,7 @@ from typing import Any
 
 from components.lease import Lease, Lost, hasty
 from ctgi.errors import CtgiError
+from ctgi.storage.alone import NO_LOCKS
 from ctgi.storage.atomic import write_bytes
 
 #: Seconds between two rounds of sending: what a kill can cost where the workspace is an object store.
@@ -235,7 +235,7 @@ def _alone(folder: Path) -> Iterator[None]:
             print(f"{folder}: an earlier try is at work there; waiting for it", file=sys.stderr, flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
         except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.ENOTSUP):  # a file system that has no locks
+            if error.errno not in NO_LOCKS:
                 raise
         yield
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -36,3 +37,15 @@ def test_a_folder_that_cannot_be_made_is_named_with_its_remedy(tmp_path: Path) -
     with pytest.raises(CtgiError, match=r"file: cannot be written \(.*\); choose another --out"):
         with alone(tmp_path / "file", "--out"):
             pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP])
+def test_a_file_system_without_locks_keeps_nobody_out(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, "no locks")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with alone(tmp_path, "--out"):
+        assert "no locks on this file system" in capsys.readouterr().err
