@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import signal
 import sqlite3
 import sys
 import tempfile
@@ -135,6 +136,7 @@ class _Mirror:
                     self.send()
                 except Lost as error:
                     print(error, file=sys.stderr, flush=True)
+                    _end_step()
                     return
                 except Exception as error:  # the last round, at the end, tells the step if it persists
                     print(f"workspace {self.store.url}: {error}; tried again", file=sys.stderr, flush=True)
@@ -165,6 +167,7 @@ class _Mirror:
 
     def send(self) -> None:
         """Send what has changed, and remove there what is gone here."""
+        self._may()
         with tempfile.TemporaryDirectory(dir=self.folder.parent) as scratch:
             seen = self._look()
             taken = self._take(seen, Path(scratch, "taken"))
@@ -238,6 +241,13 @@ def _alone(folder: Path) -> Iterator[None]:
             if error.errno not in NO_LOCKS:
                 raise
         yield
+
+
+def _end_step() -> None:
+    """As an eviction does, where a step listens to one (`components.step`): its work is in vain."""
+    if callable(signal.getsignal(signal.SIGTERM)):
+        # To that thread, so that what it waits in is interrupted.
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
 
 def _is_head(name: str) -> bool:
