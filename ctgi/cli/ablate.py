@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 from ctgi.cli import cells, config, data, mti, reconstructor, server
 from ctgi.cli.evaluate import add_cost
 from ctgi.cli.figures import ready, write_figures
+from ctgi.cli.numbers import positive
+from ctgi.cli.train import starts_from_folder
 from ctgi.errors import CtgiError
 from ctgi.storage.alone import alone
 
@@ -39,9 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("root", nargs="?", metavar="DATASET", help="folder with the annotations and pictures")
     data.add_layout(parser, "of the data set")
     parser.add_argument("--split", choices=data.SPLITS, default="test", help="split (default: %(default)s)")
-    parser.add_argument(
-        "--queries", type=server.positive, metavar="N", help="only N of the queries, spread evenly"
-    )
+    parser.add_argument("--queries", type=positive, metavar="N", help="only N of the queries, spread evenly")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="runs and table.md, .tex, .json go there")
     group = parser.add_argument_group("training")
     group.add_argument("--captions", type=Path, metavar="PARQUET", help="what `ctgi caption` wrote")
@@ -144,7 +144,7 @@ def _estimate(
 
     plans = [cells.plan(options, cell) for cell in matrix]
     if not all(plan["trained"] for plan in plans):
-        cells.check_encoder(options)
+        starts_from_folder(options)
     for plan in plans:
         print(f"{plan['cell']:<14} {'trained' if plan['trained'] else 'to train'}")
         print(f"    {plan['command']}")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ctgi.cli import config, data, reconstructor, records, server
 from ctgi.cli.figures import ready, write_figures
-from ctgi.cli.numbers import amount, probability
+from ctgi.cli.numbers import amount, positive, probability
 from ctgi.errors import CtgiError
 from ctgi.storage.alone import alone
 
@@ -45,10 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", choices=data.SPLITS, help="with --layout: split of the data set (default: train)"
     )
-    parser.add_argument("--limit", type=server.positive, metavar="N", help="only the first N pictures")
+    parser.add_argument("--limit", type=positive, metavar="N", help="only the first N pictures")
     parser.add_argument(
         "--rounds",
-        type=server.positive,
+        type=positive,
         metavar="N",
         help=f"questions a picture (default: {ROUNDS}, or all of a smaller pool)",
     )

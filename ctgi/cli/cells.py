@@ -78,17 +78,6 @@ def plan(options: argparse.Namespace, cell: TrainedCell) -> dict[str, Any]:
     }
 
 
-def check_encoder(options: argparse.Namespace) -> None:
-    """What `ctgi train` would say of --encoder and --weights, as far as it is seen without reading them."""
-    is_folder = (Path(options.encoder) / "config.json").is_file()
-    if is_folder and options.weights is not None:
-        raise CtgiError(f"{options.encoder}: a checkpoint folder brings its own weights; leave --weights out")
-    if not is_folder and options.weights is None:
-        raise CtgiError(
-            f"{options.encoder}: no checkpoint folder; a model's name needs --weights openai or a file"
-        )
-
-
 def train(options: argparse.Namespace, cell: TrainedCell) -> str:
     """Train the cell, or go on with it, unless it is finished; returns the digest of its best weights.
 

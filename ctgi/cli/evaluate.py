@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ctgi.cli import config, data, encoders, mti, provenance, reconstructor, server
 from ctgi.cli.figures import ready, write_figures
-from ctgi.cli.numbers import amount
+from ctgi.cli.numbers import amount, positive
 from ctgi.cli.progress import counter
 from ctgi.errors import CtgiError
 
@@ -58,9 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="data set that the model was trained on, where it does not say so",
     )
-    parser.add_argument(
-        "--queries", type=server.positive, metavar="N", help="only N of the queries, spread evenly"
-    )
+    parser.add_argument("--queries", type=positive, metavar="N", help="only N of the queries, spread evenly")
     server.add_arguments(parser, "it sees the pictures; with it MTI is measured, too")
     parser.add_argument(
         "--dossiers",

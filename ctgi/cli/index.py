@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ctgi.captioning.printable import printable
 from ctgi.cli import config, records, server
 from ctgi.cli.figures import ready, write_figures
+from ctgi.cli.numbers import positive
 from ctgi.errors import CtgiError
 from ctgi.storage.alone import alone
 
@@ -81,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="remove pictures that are gone from the folder; what cannot be read stays",
     )
-    parser.add_argument("--threads", type=server.positive, help="for the encoder (default: its own choice)")
+    parser.add_argument("--threads", type=positive, help="for the encoder (default: its own choice)")
     parser.add_argument(
         "--dossiers", action="store_true", help="ask every picture once and keep its answers for searching"
     )

@@ -12,9 +12,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ctgi.cli import server
 from ctgi.cli.figures import write_figures
-from ctgi.cli.numbers import amount, finite, rate
+from ctgi.cli.numbers import amount, finite, positive, rate
 from ctgi.errors import CtgiError
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group = parser.add_argument_group("one picture")
     group.add_argument(
-        "--rounds", type=server.positive, default=6, help="questions a picture (default: %(default)s)"
+        "--rounds", type=positive, default=6, help="questions a picture (default: %(default)s)"
     )
     group.add_argument(
         "--size", type=size, default=(128, 384), metavar="WxH", help="of a picture (default: 128x384)"
@@ -61,18 +60,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="of a picture file (default: %(default)g)",
     )
-    group.add_argument(
-        "--dimensions", type=server.positive, default=512, help="of a vector (default: %(default)s)"
-    )
+    group.add_argument("--dimensions", type=positive, default=512, help="of a vector (default: %(default)s)")
     group = parser.add_argument_group("one replica of the language model")
     group.add_argument(
         "--pictures-per-second", type=rate, metavar="X", help="measured; the next two are then not used"
     )
     group.add_argument("--prompt-rate", type=rate, metavar="X", help="prompt tokens a second, computed")
     group.add_argument("--completion-rate", type=rate, metavar="X", help="tokens a second, written")
-    group.add_argument(
-        "--gpus", type=server.positive, default=1, help="GPUs of a replica (default: %(default)s)"
-    )
+    group.add_argument("--gpus", type=positive, default=1, help="GPUs of a replica (default: %(default)s)")
     group = parser.add_argument_group("prices")
     for name, what in {
         "gpu-hour-price": "of one GPU for an hour",

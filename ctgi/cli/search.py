@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ctgi.captioning.printable import printable
 from ctgi.cli import config, mti, reconstructor, server
 from ctgi.cli.figures import ready, write_figures
+from ctgi.cli.numbers import positive
 from ctgi.errors import CtgiError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("query", nargs="?", metavar="DESCRIPTION", help="the person, in your own words")
     parser.add_argument("--gallery", type=Path, metavar="FOLDER", help="made by `ctgi index`")
     parser.add_argument("--release", type=Path, metavar="FOLDER", help="the one the gallery was made with")
-    parser.add_argument("--top", type=server.positive, default=10, help="hits shown (default: %(default)s)")
+    parser.add_argument("--top", type=positive, default=10, help="hits shown (default: %(default)s)")
     parser.add_argument(
         "--pictures", type=Path, metavar="FOLDER", help="where the pictures are now, if they moved"
     )
@@ -56,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--explain",
         nargs="?",
-        type=server.positive,
+        type=positive,
         const=3,
         metavar="N",
         help="what the answers of the first N hits make of each detail (%(const)s)",

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 from ctgi.cli.numbers import count, positive, seconds
 from ctgi.errors import CtgiError
 
-__all__ = ["add_arguments", "open_client", "positive", "wanted"]
-
 if TYPE_CHECKING:
     from ctgi.mllm.client import ChatClient
     from ctgi.mllm.ledger import Ledger

@@ -289,17 +289,22 @@ def _tell(
     )
 
 
-def _encoder(options: argparse.Namespace) -> DualEncoder:
-    from ctgi.encoders.loading import load_checkpoint, load_encoder
-
-    if (Path(options.encoder) / "config.json").is_file():
-        if options.weights is not None:
-            raise CtgiError(
-                f"{options.encoder}: a checkpoint folder brings its own weights; leave --weights out"
-            )
-        return load_checkpoint(options.encoder, options.context)
-    if options.weights is None:
+def starts_from_folder(options: argparse.Namespace) -> bool:
+    """Whether --encoder is a checkpoint folder and no model's name; raises CtgiError where --weights does not
+    fit. Reads nothing."""
+    is_folder = (Path(options.encoder) / "config.json").is_file()
+    if is_folder and options.weights is not None:
+        raise CtgiError(f"{options.encoder}: a checkpoint folder brings its own weights; leave --weights out")
+    if not is_folder and options.weights is None:
         raise CtgiError(
             f"{options.encoder}: no checkpoint folder; a model's name needs --weights openai or a file"
         )
+    return is_folder
+
+
+def _encoder(options: argparse.Namespace) -> DualEncoder:
+    from ctgi.encoders.loading import load_checkpoint, load_encoder
+
+    if starts_from_folder(options):
+        return load_checkpoint(options.encoder, options.context)
     return load_encoder(options.encoder, options.weights, options.context)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ctgi.cli import config, data, mti, reconstructor, server
 from ctgi.cli.figures import plain, ready, write_figures
+from ctgi.cli.numbers import positive
 from ctgi.cli.progress import counter
 from ctgi.errors import CtgiError
 
@@ -53,9 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="dossiers of the val pictures; with --server those that are missing are asked for",
     )
-    parser.add_argument(
-        "--queries", type=server.positive, metavar="N", help="only N of the queries, spread evenly"
-    )
+    parser.add_argument("--queries", type=positive, metavar="N", help="only N of the queries, spread evenly")
     parser.add_argument("--figure", type=Path, metavar="PNG", help="draw what was tried")
     parser.add_argument(
         "--reliability",
