@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ctgi.cli import server
 from ctgi.errors import CtgiError
 
 if TYPE_CHECKING:
@@ -69,20 +69,15 @@ def open_reconstructor(
         return Composer()
     from ctgi.captioning.reconstructor import ChatReconstructor
     from ctgi.mllm.cache import ReplyCache
-    from ctgi.mllm.client import ChatClient
-    from ctgi.mllm.retry import read_patience
 
-    client = ChatClient(
+    client = server.client_of(
+        options,
         options.reconstructor_server,
         model,
-        api_key=os.environ.get(options.reconstructor_key_env),
-        concurrency=options.concurrency,
-        timeout=options.timeout,
-        retries=options.retries,
-        patience=read_patience() if patient else 0.0,
-        answered_first=True,
+        options.reconstructor_key_env,
         cache=ReplyCache(cache) if isinstance(cache, Path) else cache,
         ledger=ledger,
+        patient=patient,
     )
     return ChatReconstructor(client)
 

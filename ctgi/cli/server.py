@@ -11,6 +11,7 @@ from ctgi.cli.numbers import count, positive, seconds
 from ctgi.errors import CtgiError
 
 if TYPE_CHECKING:
+    from ctgi.mllm.cache import ReplyCache
     from ctgi.mllm.client import ChatClient
     from ctgi.mllm.ledger import Ledger
 
@@ -76,19 +77,42 @@ def open_client(
     (CTGI_CHAT_PATIENCE), once that has answered.
     """
     from ctgi.mllm.cache import ReplyCache
+
+    place = options.cache or cache
+    return client_of(
+        options,
+        options.server,
+        options.model,
+        options.api_key_env,
+        cache=None if place is None else ReplyCache(place),
+        ledger=ledger,
+        patient=patient,
+    )
+
+
+def client_of(
+    options: argparse.Namespace,
+    address: str,
+    model: str,
+    key_variable: str,
+    *,
+    cache: ReplyCache | None,
+    ledger: Ledger | None,
+    patient: bool,
+) -> ChatClient:
+    """A client of any server, with the manners that the flags give to all; `patient` as in `open_client`."""
     from ctgi.mllm.client import ChatClient
     from ctgi.mllm.retry import read_patience
 
-    place = options.cache or cache
     return ChatClient(
-        options.server,
-        options.model,
-        api_key=os.environ.get(options.api_key_env),
+        address,
+        model,
+        api_key=os.environ.get(key_variable),
         concurrency=options.concurrency,
         timeout=options.timeout,
         retries=options.retries,
         patience=read_patience() if patient else 0.0,
         answered_first=True,
-        cache=None if place is None else ReplyCache(place),
+        cache=cache,
         ledger=ledger,
     )
