@@ -183,7 +183,8 @@ class _Run:
             key = picture_id(data)
             if key in self.ids:
                 self.progress.duplicates += 1
-                report.write(_line(f"{item.path}: the same bytes as {self.ids[key]}, which stands for both"))
+                same = f"{item.path}: the same bytes as {self.ids[key]}, which stands for both"
+                report.write(f"{printable(same)}\n")
                 self._tell()
                 continue
             self.ids[key] = str(item.path)
@@ -254,7 +255,7 @@ class _Run:
         return item.path.as_posix()
 
     def _skip(self, report: TextIO, item: PictureItem, reason: str) -> None:
-        line = _line(reason)
+        line = f"{printable(reason)}\n"
         report.write(line)
         self.reasons.append(line.strip())
         self.progress.skipped += 1
@@ -291,8 +292,3 @@ def recipe(
 def _is_text(path: str) -> bool:
     """Whether a path can be written down (file systems allow names that are no text)."""
     return path.encode("utf-8", "replace") == path.encode("utf-8", "surrogatepass")
-
-
-def _line(text: str) -> str:
-    """One line, whatever a file's name holds."""
-    return printable(text) + "\n"
